@@ -1,0 +1,45 @@
+"""The `geoseg` command: one subcommand a module, loaded only when it is asked for.
+
+A command module has `add_arguments(parser)` and `run(arguments) -> int` (the exit status).
+"""
+
+import argparse
+import importlib
+import sys
+
+from geoseg_core.errors import GeosegError
+
+COMMANDS = {
+    "bringup": ("geoseg_ros.commands.bringup", "start the perception nodes in one process"),
+    "replay": ("geoseg_ros.commands.replay", "publish a bag on its own topics, with /clock"),
+    "record": ("geoseg_ros.commands.record", "record camera topics, tf and ground truth into a bag"),
+    "rig": ("geoseg_ros.commands.rig", "publish the simulated MuJoCo workplace"),
+    "demo": ("geoseg_ros.commands.demo", "replay a bag into live nodes and print a table of results"),
+    "evaluate": ("geoseg_core.commands.evaluate", "process every set of a bag in lockstep and write a report"),
+    "compare": ("geoseg_core.commands.compare", "compare two report.json files"),
+    "config": ("geoseg_ros.commands.config", "print or write the generated YAML and parameter reference"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand; errors of ours end it with one line on stderr and status 1."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="geoseg", description="Cross-view object perception for ROS 2.")
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    chosen = next((word for word in arguments if word in COMMANDS), None)
+    for name, (module_name, summary) in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        if name == chosen:
+            module = importlib.import_module(module_name)
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except GeosegError as error:
+        print(f"geoseg {parsed.command}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

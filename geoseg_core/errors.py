@@ -1,0 +1,34 @@
+"""The errors that geoseg raises. Each message says what was expected, what came and what to do."""
+
+
+class GeosegError(Exception):
+    """Base of every error that geoseg raises on purpose."""
+
+
+class BadInput(GeosegError):
+    """Data from outside (an image, a message, a prompt, a bag) that is refused before it is used."""
+
+
+class BadConfig(GeosegError):
+    """A setting outside its range or choices, or one that nobody knows."""
+
+
+class MissingExtra(GeosegError):
+    """A feature whose optional dependency is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the extra [{extra}]: run `pip install 'geoseg[{extra}]'`")
+
+
+class TransformError(GeosegError):
+    """A transform that the tree does not hold, or does not hold at that time."""
+
+
+class UnknownObject(GeosegError):
+    """An object id that no live track has."""
+
+    def __init__(self, object_id: int, known: list[int]) -> None:
+        super().__init__(
+            f"expected the id of a live object (one of {known}), got {object_id}; "
+            "list the live ones with list_objects"
+        )

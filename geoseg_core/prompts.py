@@ -1,0 +1,57 @@
+"""Prompt: how a user points at one object in one view."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from geoseg_core.errors import BadInput
+from geoseg_core.shapes import check_shape
+from geoseg_core.views import FrameSet
+
+MAX_POINTS = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """Points, a box or a mask in the pixels of one camera's image; kinds may be combined.
+
+    Attributes:
+        camera: name of the view that was prompted.
+        points_px: (N, 2) float (u right, v down), pixel centres at integers.
+        positive: (N,) bool, True = on the object, False = not on it.
+        box_px: (4,) float (u_min, v_min, u_max, v_max), or None.
+        mask: (H, W) bool of the image's size, or None.
+        text: a word or phrase, "" for none (needs a vocabulary).
+    """
+
+    camera: str
+    points_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    positive: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    box_px: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    text: str = ""
+
+    def check(self, frames: FrameSet) -> None:
+        """Refuse a prompt that says nothing or lies outside its view.
+
+        Raises:
+            BadInput: with what was expected and what came.
+        """
+        height, width = frames.views[frames.index(self.camera)].size
+        count = check_shape(self.points_px, "N 2", "prompt points")["N"]
+        check_shape(self.positive, str(count), "prompt point labels")
+        if count > MAX_POINTS:
+            raise BadInput(f"prompt points: expected at most {MAX_POINTS}, got {count}")
+        if self.box_px is not None:
+            check_shape(self.box_px, "4", "prompt box")
+        corners = np.concatenate([self.points_px.ravel(), np.zeros(0) if self.box_px is None else self.box_px])
+        pairs = corners.reshape(-1, 2)
+        if not np.isfinite(pairs).all() or (pairs < -0.5).any() or (pairs > [width - 0.5, height - 0.5]).any():
+            raise BadInput(f"prompt: expected pixels inside {width}x{height} of {self.camera!r}, got {pairs.tolist()}")
+        if self.box_px is not None and not (self.box_px[:2] < self.box_px[2:]).all():
+            raise BadInput(f"prompt box: expected u_min < u_max and v_min < v_max, got {self.box_px.tolist()}")
+        if self.mask is not None and self.mask.shape != (height, width):
+            raise BadInput(f"prompt mask: expected the image's size {(height, width)}, got {self.mask.shape}")
+        has_mask = self.mask is not None and self.mask.any()
+        if not (self.positive.any() or self.box_px is not None or has_mask or self.text):
+            raise BadInput("prompt: expected a positive point, a box, a mask or a text, got none")
