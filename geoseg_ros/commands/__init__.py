@@ -1,0 +1,1 @@
+"""The `geoseg` subcommands that need ROS."""

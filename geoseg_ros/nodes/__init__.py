@@ -1,0 +1,1 @@
+"""One node a file: parameters, wiring, one call of the core, publish."""
