@@ -1,0 +1,1 @@
+"""Metrics against ground-truth label images, reports, plots and pictures."""
