@@ -1,0 +1,1 @@
+"""Readers and writers of recorded and ground-truth data."""
