@@ -40,7 +40,7 @@ class CrossViewScore:
             self._ious[way][name].append(iou)
             return iou
         if truth_px == 0:
-            self._false_positives[way].append(np.count_nonzero(predicted) >= self.min_pixels)
+            self._false_positives[way].append(int(np.count_nonzero(predicted)) >= self.min_pixels)
         return None
 
     def report(self) -> dict[str, Any]:

@@ -1,0 +1,139 @@
+"""Pictures to look at: masks over an image, and sheets of many images."""
+
+import colorsys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from geoseg_core.errors import BadInput
+from geoseg_core.evaluation.prompts import deepest_pixel
+from geoseg_core.results import ObjectMask
+
+MASK_WEIGHT = 0.45
+OUTLINE_PX = 2
+TITLE_PX = 24
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+GOLDEN_RATIO = 0.6180339887498949
+
+
+@lru_cache(maxsize=4096)
+def colour_of(object_id: int) -> tuple[int, int, int]:
+    """RGB of an id, 0 to 255: always the same, and neighbouring ids far apart in hue."""
+    hue = (0.02 + (object_id - 1) * GOLDEN_RATIO) % 1.0
+    saturation, value = ((0.80, 1.0), (0.60, 0.95), (0.95, 0.85))[object_id % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def colour_table(ids: Iterable[int]) -> np.ndarray:
+    """(largest id + 1, 3) uint8 RGB; black where an id does not occur."""
+    wanted = [each for each in ids if each]
+    table = np.zeros((max(wanted, default=0) + 1, 3), np.uint8)
+    for each in wanted:
+        table[each] = colour_of(each)
+    return table
+
+
+def label_image(masks: Iterable[ObjectMask], size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint16 object ids of masks; where masks overlap the higher score wins."""
+    labels = np.zeros(size, np.uint16)
+    for each in sorted(masks, key=lambda mask: mask.score):
+        labels[each.mask] = each.object_id
+    return labels
+
+
+def overlay(image: np.ndarray, labels: np.ndarray, names: Mapping[int, str] | None = None) -> np.ndarray:
+    """A copy of an (H, W, 3) uint8 RGB image with tinted masks, outlines and one caption for each id.
+
+    Args:
+        labels: (H, W) uint16 of the image's size, 0 = none.
+        names: captions by id; an id without one is written as its number.
+
+    Raises:
+        BadInput: image and labels have different sizes.
+    """
+    if image.shape[:2] != labels.shape:
+        raise BadInput(f"overlay: expected labels of the image's size {image.shape[:2]}, got {labels.shape}")
+    ids = _ids(labels)
+    picture = np.ascontiguousarray(image).copy()
+    if not ids:
+        return picture
+    boxes = {each: _padded_box(labels, each) for each in ids}
+    for each, box in boxes.items():
+        mask = (labels[box] == each).astype(np.uint8)
+        region = picture[box]
+        tint = np.empty_like(region)
+        tint[:] = colour_of(each)
+        cv2.copyTo(cv2.addWeighted(region, 1 - MASK_WEIGHT, tint, MASK_WEIGHT, 0), mask, region)
+        edge = mask - cv2.erode(mask, np.ones((2 * OUTLINE_PX + 1,) * 2, np.uint8), borderValue=0)
+        cv2.copyTo(tint, edge, region)
+    for each, box in boxes.items():
+        _caption(picture, labels, each, box, (names or {}).get(each) or str(each))
+    return picture
+
+
+def _ids(labels: np.ndarray) -> list[int]:
+    histogram = cv2.calcHist([labels], [0], None, [65536], [0, 65536])
+    return [int(each) for each in np.flatnonzero(histogram) if each]
+
+
+def _padded_box(labels: np.ndarray, object_id: int) -> tuple[slice, slice]:
+    left, top, width, height = cv2.boundingRect((labels == object_id).view(np.uint8))
+    return slice(max(top - 1, 0), top + height + 1), slice(max(left - 1, 0), left + width + 1)
+
+
+def _caption(picture: np.ndarray, labels: np.ndarray, object_id: int, box: tuple[slice, slice], text: str) -> None:
+    """Write the caption over the deepest place of the mask, inside the picture."""
+    u, v = deepest_pixel(labels[box] == object_id).astype(int)
+    write(picture, text, (u + box[1].start, v + box[0].start), centred=True)
+
+
+def write(picture: np.ndarray, text: str, place: tuple[int, int], centred: bool = False, scale: float = 0.45) -> None:
+    """White text with a dark rim, in place; `place` (u, v) is its left foot, or its centre."""
+    (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
+    u, v = (place[0] - width // 2, place[1] + height // 2) if centred else place
+    u = min(max(u, 2), max(picture.shape[1] - width - 2, 2))
+    v = min(max(v, height + 2), picture.shape[0] - 3)
+    cv2.putText(picture, text, (u, v), FONT, scale, (20, 20, 20), 3, cv2.LINE_AA)
+    cv2.putText(picture, text, (u, v), FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], gap_px: int = 6) -> np.ndarray:
+    """One (H, W, 3) uint8 picture of rows of (h, w, 3) pictures; all are scaled to the first one's height.
+
+    Args:
+        rows: pictures of one instant in each row; rows may differ in length.
+        titles: written above each row.
+
+    Raises:
+        BadInput: there is no picture.
+    """
+    if not rows or not all(rows):
+        raise BadInput("contact sheet: expected at least one picture in each row, got none")
+    height = rows[0][0].shape[0]
+    strips = []
+    for row, title in zip(rows, titles, strict=True):
+        strip = _beside([_scaled(picture, height) for picture in row], gap_px)
+        strip = cv2.copyMakeBorder(strip, TITLE_PX, 0, 0, 0, cv2.BORDER_CONSTANT)
+        write(strip, title, (6, TITLE_PX - 7), scale=0.5)
+        strips.append(strip)
+    width = max(strip.shape[1] for strip in strips)
+    padded = [cv2.copyMakeBorder(each, 0, gap_px, 0, width - each.shape[1], cv2.BORDER_CONSTANT) for each in strips]
+    return np.concatenate(padded)[:-gap_px]
+
+
+def _scaled(picture: np.ndarray, height: int) -> np.ndarray:
+    width = round(picture.shape[1] * height / picture.shape[0])
+    return picture if picture.shape[0] == height else cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _beside(pictures: Sequence[np.ndarray], gap_px: int) -> np.ndarray:
+    spaced = [cv2.copyMakeBorder(each, 0, 0, 0, gap_px, cv2.BORDER_CONSTANT) for each in pictures]
+    return np.ascontiguousarray(np.concatenate(spaced, 1)[:, :-gap_px])
+
+
+def write_png(path: str, picture: np.ndarray) -> None:
+    """Write an (H, W, 3) uint8 RGB picture."""
+    cv2.imwrite(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
