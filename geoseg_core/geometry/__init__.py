@@ -1,0 +1,1 @@
+"""Cameras, pointmaps, transforms and the geometry encoders."""
