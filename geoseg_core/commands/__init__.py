@@ -1,0 +1,1 @@
+"""Subcommands of `geoseg` that need no ROS."""

@@ -1,0 +1,86 @@
+"""Reports: one JSON file for each run, of one form everywhere, and the table that compares two of them."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg_core.errors import BadInput
+
+FORMAT = 1
+LOWER_IS_BETTER = (
+    "latency_ms", "id_switches", "dropped", "abs_rel", "rotation_error_deg_median", "false_positive_rate",
+)  # fmt: skip
+HIGHER_IS_BETTER = (
+    "iou", "ap50", "ap25", "t_miou", "t_sr", "miou", "macc", "auc30", "delta125", "track_pck4", "per_object",
+)  # fmt: skip
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report; the folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"format": FORMAT, **report}, indent=2, allow_nan=False) + "\n")
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Read a report.
+
+    Raises:
+        BadInput: no such file, no JSON, or not a report of this format.
+    """
+    try:
+        report = json.loads(path.read_text())
+    except OSError as error:
+        raise BadInput(f"report {path}: expected a readable file, got {error.strerror}") from error
+    except ValueError as error:
+        raise BadInput(f"report {path}: expected JSON, got {error}") from error
+    if not isinstance(report, dict) or report.get("format") != FORMAT:
+        raise BadInput(f'report {path}: expected a JSON object with "format": {FORMAT}; write it with geoseg evaluate')
+    return report
+
+
+def figures(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """All numbers of a report with their dotted keys; the machine and the format are left out."""
+    for key, value in report.items():
+        if not prefix and key in ("machine", "format"):
+            continue
+        if isinstance(value, Mapping):
+            yield from figures(value, f"{prefix}{key}.")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            yield f"{prefix}{key}", float(value)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure of two reports; None where a report lacks it.
+
+    `verdict`: 1 better in the second, -1 worse, 0 the same or neither good nor bad.
+    """
+
+    key: str
+    first: float | None
+    second: float | None
+    verdict: int
+
+
+def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
+    """All figures of both reports, in the first one's order, then those that only the second has."""
+    left, right = dict(figures(first)), dict(figures(second))
+    keys = [*left, *(key for key in right if key not in left)]
+    return [Difference(key, left.get(key), right.get(key), _verdict(key, left, right)) for key in keys]
+
+
+def sense(key: str) -> int:
+    """1 where a higher figure is better, -1 where a lower one is, 0 where neither is."""
+    parts = key.split(".")
+    if any(part in LOWER_IS_BETTER for part in parts):
+        return -1
+    return int(any(part in HIGHER_IS_BETTER for part in parts))
+
+
+def _verdict(key: str, left: Mapping[str, float], right: Mapping[str, float]) -> int:
+    if key not in left or key not in right or math.isclose(left[key], right[key], rel_tol=1e-9, abs_tol=1e-12):
+        return 0
+    return sense(key) if right[key] > left[key] else -sense(key)
