@@ -22,8 +22,9 @@ import sys
 import sysconfig
 import threading
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Callable, Iterable, NamedTuple
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -41,7 +42,7 @@ FOREIGN_VARIABLES = [
     "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV",
     "_ROS_WHEELS_BOOTSTRAP_COMPLETE",
 ]  # fmt: skip
-INDEX_ADVICE = "Look whether the network and the package index answer (`pip config list` names it) and the disk has room."
+INDEX_ADVICE = "Look whether the network and the package index (see `pip config list`) answer and the disk has room."
 
 
 class StepFailed(Exception):
@@ -172,7 +173,8 @@ def install_torch() -> None:
 
 def pip_install(name: str, arguments: list[str], total: int = 0) -> None:
     pip = [str(PYTHON), "-m", "pip", "install", "--progress-bar=off", *arguments]
-    run(name, pip, INDEX_ADVICE, show=r"^\s*(Downloading|Using cached|Processing|Installing|ERROR)", total=total)
+    # One line for each large file; the small ones are counted in it.
+    run(name, pip, INDEX_ADVICE, show=r"\d\d MB\)|\d\.\d GB\)|^Installing|^ERROR", count=r"^\s*Collecting", total=total)
 
 
 def patch_cmake_exports() -> None:
@@ -208,8 +210,10 @@ def colcon_build() -> None:
     run("build", colcon, advice, show=r"^(Starting|Finished|Failed)")
 
 
-def run(name: str, command: list[str], advice: str, show: str = "$^", total: int = 0) -> None:
+def run(name: str, command: list[str], advice: str, show: str = "$^", count: str = "$^", total: int = 0) -> None:
     """Run a command, all of it into a log, lines that match `show` to the screen, a sign of life every 20 s.
+
+    Lines that match `count` are counted, up to `total`.
 
     Raises:
         StepFailed: it is not there or ended with an error; with the command, the last lines and the advice.
@@ -218,7 +222,7 @@ def run(name: str, command: list[str], advice: str, show: str = "$^", total: int
     log_path.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     lines: list[str] = []
-    shown = 0
+    counted = 0
     with open(log_path, "w") as log, start(command) as process:
         for line in lines_of(process):
             if line is None:
@@ -226,15 +230,13 @@ def run(name: str, command: list[str], advice: str, show: str = "$^", total: int
                 continue
             log.write(line)
             lines.append(line.rstrip())
+            counted += bool(re.search(count, line))
             if re.search(show, line):
-                shown += 1
-                count = f"{shown}/{total} " if total and shown <= total else ""
-                say(f"      {count}{line.strip()[:110]}")
+                say(f"      {f'{counted}/{total} ' if total else ''}{line.strip()[:100]}")
     if process.returncode:
         tail = "\n".join(f"    {line}" for line in lines[-15:])
-        raise StepFailed(
-            f"Command: {shlex.join(command)}\nExit status {process.returncode}, last lines of {log_path}:\n{tail}\n{advice}"
-        )
+        ending = f"Exit status {process.returncode}, last lines of {log_path}:"
+        raise StepFailed(f"Command: {shlex.join(command)}\n{ending}\n{tail}\n{advice}")
 
 
 def start(command: list[str]) -> subprocess.Popen[str]:

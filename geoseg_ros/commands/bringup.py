@@ -1,0 +1,76 @@
+"""`geoseg bringup`: every node of the list in one process with one executor, as launch starts them in several."""
+
+import argparse
+import importlib
+from pathlib import Path
+from typing import Any
+
+from geoseg_core.errors import BadInput, GeosegError
+from geoseg_core.resources import resource
+from geoseg_ros.bringup import CONFIG, NODES, NodeEntry
+from geoseg_ros.environment import set_ros_environment
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `geoseg bringup`."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with the parameters of all nodes")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides", help="set a parameter; repeatable"
+    )
+    parser.add_argument(
+        "--ros-args", nargs=argparse.REMAINDER, default=[], help="what follows goes to ROS: remappings, log level, ..."
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Spin until SIGINT or SIGTERM.
+
+    Raises:
+        GeosegError: a file is not there, an override has no value, or a node does not start.
+    """
+    ros_arguments = ros_command_line(arguments.config, arguments.overrides, arguments.ros_args)
+    set_ros_environment()
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+    rclpy.init(args=ros_arguments)
+    # A second thread over image topics loses most of the images: one thread receives, each node's worker computes.
+    executor = SingleThreadedExecutor()
+    nodes = []
+    try:
+        for entry in NODES:
+            nodes.append(start(entry))
+            executor.add_node(nodes[-1])
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        for node in nodes:
+            node.destroy_node()
+        executor.shutdown()
+        rclpy.try_shutdown()
+    return 0
+
+
+def ros_command_line(config: Path | None, overrides: list[str], others: list[str]) -> list[str]:
+    """What rclpy is started with: the parameter file, then single parameters, then what the user adds."""
+    config = config or resource(CONFIG)
+    if not config.is_file():
+        raise BadInput(f"--config: expected a YAML file with parameters, got {config}, which is not there")
+    words = ["--ros-args", "--params-file", str(config)]
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not (name and equals):
+            raise BadInput(f"--set: expected NAME=VALUE, got {override!r}")
+        words += ["-p", f"{name}:={value}"]
+    return words + others
+
+
+def start(entry: NodeEntry) -> Any:
+    """Make one node; what keeps it from starting is told with its name."""
+    from rclpy.exceptions import ParameterException
+
+    try:
+        return importlib.import_module(entry.module).create_node()
+    except (GeosegError, ParameterException) as error:
+        raise GeosegError(f"node {entry.name} did not start: {error}") from error
