@@ -73,8 +73,12 @@ class Evaluator:
 
     def report(self, method: str) -> dict[str, Any]:
         """The figures of cross_view, instances and prompts; a task that was not asked for is left out."""
-        parts = {"cross_view": self._cross_view, "instances": self._instances, "prompts": self._prompts}
-        return {task: {method: score.report()} for task, score in parts.items() if task in self.config.tasks}
+        figures = {
+            "cross_view": self._cross_view.report(),
+            "instances": self._instances.report(),
+            "prompts": self._prompts.report(),
+        }
+        return {task: {method: parts} for task, parts in figures.items() if task in self.config.tasks}
 
     def stage_samples(self) -> dict[str, list[float]]:
         """Milliseconds of every stage in every set, and of every one-shot prompt (`segment`)."""
