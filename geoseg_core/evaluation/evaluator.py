@@ -7,7 +7,7 @@ prompts are drawn on every n-th set.
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -182,10 +182,3 @@ def evaluate_sequence(
         if limit and len(evaluator.history) >= limit:
             break
     return len(evaluator.history)
-
-
-def geometry_report(method: str) -> Mapping[str, Any]:
-    """The geometry keys. Measured depth and calibrated poses go in, so comparing them with themselves says nothing."""
-    keys = ("rotation_error_deg_median", "auc30", "abs_rel", "delta125", "track_pck4")
-    reason = f"{method} takes depth and poses as inputs; there is no independent truth to compare them with"
-    return {**dict.fromkeys(keys), "reason": reason}

@@ -36,6 +36,27 @@ class Instant:
     instances: tuple[Instance, ...] = ()
 
 
+class _Spread:
+    """Keeps a few of the items that it is given, evenly spread over all of them."""
+
+    def __init__(self) -> None:
+        self._kept: list[Instant] = []
+        self._stride, self._count = 1, 0
+
+    def add(self, item: Instant) -> None:
+        if self._count % self._stride == 0:
+            self._kept.append(item)
+        self._count += 1
+        if len(self._kept) >= 4 * INSTANTS:
+            self._kept = self._kept[::2]
+            self._stride *= 2
+
+    def chosen(self) -> list[Instant]:
+        """At most INSTANTS of them, the first one and the last one kept among them."""
+        positions = np.unique(np.linspace(0, len(self._kept) - 1, INSTANTS).round().astype(int))
+        return [self._kept[each] for each in positions] if self._kept else []
+
+
 class Gallery:
     """Takes instants as they come, keeps a few that are evenly spread, and writes all pictures at the end."""
 
@@ -43,8 +64,7 @@ class Gallery:
         """`names`: captions by id; ids stand where there is none."""
         self.folder, self.names = folder, dict(names or {})
         folder.mkdir(parents=True, exist_ok=True)
-        self._kept: list[Instant] = []
-        self._stride, self._count = 1, 0
+        self._instants, self._clouds = _Spread(), _Spread()
         self._first_ns = 0
         self._video: cv2.VideoWriter | None = None
         self._video_size: tuple[int, int] | None = None
@@ -53,12 +73,9 @@ class Gallery:
     def add(self, instant: Instant) -> None:
         """Write the instant into the video, and keep it if its turn has come."""
         self._first_ns = self._first_ns or instant.stamp_ns
-        if self._count % self._stride == 0:
-            self._kept.append(instant)
-        if len(self._kept) >= 4 * INSTANTS:
-            self._kept = self._kept[::2]
-            self._stride *= 2
-        self._count += 1
+        self._instants.add(instant)
+        if instant.cloud is not None:
+            self._clouds.add(instant)
         self._write_frame(self._row(instant))
 
     def close(self) -> list[Path]:
@@ -67,12 +84,9 @@ class Gallery:
         if self._video is not None:
             self._video.release()
             written.append(self.folder / "overlay.mp4")
-        if not self._kept:
-            return written
-        positions = np.unique(np.linspace(0, len(self._kept) - 1, INSTANTS).round().astype(int))
-        chosen = [self._kept[each] for each in positions]
-        written += self._write_sheet(chosen)
-        clouds = [each for each in chosen if each.cloud is not None]
+        instants, clouds = self._instants.chosen(), self._clouds.chosen()
+        if instants:
+            written += self._write_sheet(instants)
         for position, each in enumerate(clouds):
             written.append(self._write_cloud(each, position))
         if clouds:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg_core.errors import BadInput
+from geoseg_core.evaluation.machine import describe_machine
 
 FORMAT = 1
 LOWER_IS_BETTER = (
@@ -16,6 +17,42 @@ LOWER_IS_BETTER = (
 HIGHER_IS_BETTER = (
     "iou", "ap50", "ap25", "t_miou", "t_sr", "miou", "macc", "auc30", "delta125", "track_pck4", "per_object",
 )  # fmt: skip
+
+
+def make_report(
+    source: str,
+    protocol: str,
+    method: str,
+    tasks: Mapping[str, Any],
+    sets: Mapping[str, int],
+    latency_ms: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
+    """A report with the keys that all runs share.
+
+    Args:
+        source: name of the bag.
+        protocol: "lockstep" (truth masks given in every set) or "live" (followed from one click).
+        method: which method made the masks.
+        tasks: figures of cross_view, instances and prompts, those that were measured.
+        sets: received, processed, dropped.
+        latency_ms: p50 and p95 by stage.
+    """
+    return {
+        "source": source,
+        "protocol": protocol,
+        **tasks,
+        "geometry": geometry_report(method),
+        "sets": dict(sets),
+        "latency_ms": dict(latency_ms),
+        "machine": describe_machine(),
+    }
+
+
+def geometry_report(method: str) -> dict[str, Any]:
+    """The geometry keys. Measured depth and calibrated poses go in, so comparing them with themselves says nothing."""
+    keys = ("rotation_error_deg_median", "auc30", "abs_rel", "delta125", "track_pck4")
+    reason = f"{method} takes depth and poses as inputs; there is no independent truth to compare them with"
+    return {**dict.fromkeys(keys), "reason": reason}
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from oracle import OBJECTS, OraclePipeline, sequence
 
 from geoseg_core.datasets.truth import LabelledSet, TruthObject
 from geoseg_core.evaluation.config import EvaluationConfig
-from geoseg_core.evaluation.evaluator import Evaluator, evaluate_sequence, geometry_report, unique_names
+from geoseg_core.evaluation.evaluator import Evaluator, evaluate_sequence, unique_names
 from geoseg_core.evaluation.prompts import PROMPT_KINDS
 
 CONFIG = EvaluationConfig(prompt_every=2)
@@ -97,13 +97,6 @@ def test_a_view_that_the_encoder_left_out_counts_as_empty():
 def test_names_are_unique_and_only_objects_are_evaluated():
     objects = (*OBJECTS, TruthObject(3, "mug", "mug"))
     assert unique_names(objects) == {1: "mug_1", 2: "box", 3: "mug_3"}
-
-
-def test_geometry_keys_stay_and_say_why_they_are_empty():
-    report = geometry_report("rgbd")
-    keys = {"rotation_error_deg_median", "auc30", "abs_rel", "delta125", "track_pck4"}
-    assert {key for key, value in report.items() if value is None} == keys
-    assert "no independent truth" in report["reason"]
 
 
 def test_labels_of_one_camera_only():

@@ -4,7 +4,7 @@ import pytest
 
 from geoseg_core import cli
 from geoseg_core.errors import BadInput
-from geoseg_core.evaluation.report import compare, figures, read_report, sense, write_report
+from geoseg_core.evaluation.report import compare, figures, make_report, read_report, sense, write_report
 
 FIRST = {
     "cross_view": {"rgbd": {"ego_to_exo": {"iou": 0.8, "pairs": 10}}},
@@ -107,3 +107,10 @@ def test_fail_below_looks_at_quality_only(files, capsys):
 def test_a_file_that_is_no_report_ends_with_1_and_one_line(tmp_path, files, capsys):
     assert cli.main(["compare", files[0], str(tmp_path / "none.json")]) == 1
     assert capsys.readouterr().err.startswith("geoseg compare: report ")
+
+
+def test_geometry_keys_stay_and_say_why_they_are_empty():
+    report = make_report("bag", "lockstep", "rgbd", {}, {}, {})["geometry"]
+    keys = {"rotation_error_deg_median", "auc30", "abs_rel", "delta125", "track_pck4"}
+    assert {key for key, value in report.items() if value is None} == keys
+    assert "no independent truth" in report["reason"]
