@@ -1,0 +1,1 @@
+"""Masks carried from one view into the others."""

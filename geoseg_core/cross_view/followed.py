@@ -1,0 +1,117 @@
+"""Objects that are followed: masks of tracked things, and flat things carried by static reprojection."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from geoseg_core.cross_view.reprojection import CrossViewConfig, Transfer, visibility, warp_mask
+from geoseg_core.geometry.encoder import ViewGeometry
+from geoseg_core.instances.lifting import labelled_cloud
+from geoseg_core.instances.segmenter import Layout
+from geoseg_core.instances.tracks import Track
+from geoseg_core.instances.voxels import lab
+from geoseg_core.results import LabelledCloud, ObjectMask, ViewMasks, Visibility
+
+
+@dataclass(frozen=True, eq=False)
+class Keyframe:
+    """One camera's view of a flat thing when it was last told: geometry and mask (H, W) bool."""
+
+    camera: str
+    view: ViewGeometry
+    mask: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FlatThing:
+    """Something that lies in a support plane (a poster, a sheet of paper): it stays where it was shown."""
+
+    object_id: int
+    label: str
+    keyframes: tuple[Keyframe, ...]
+    first_seen_ns: int
+    last_seen_ns: int
+
+    def points(self) -> np.ndarray:
+        """Its points (N, 3) in the world, thinned."""
+        points = np.concatenate([key.view.points[key.mask] for key in self.keyframes])
+        points = points[np.isfinite(points[:, 0])]
+        return points[:: 1 + len(points) // 4000]
+
+
+def flat_thing(object_id: int, label: str, layout: Layout, transfer: Transfer, first_seen_ns: int) -> FlatThing:
+    """Remember mask 0 of a transfer in every view that shows it."""
+    keyframes = tuple(
+        Keyframe(view.camera, geometry, masks[0])
+        for view, geometry, masks in zip(layout.scene.frames.views, layout.scene.views, transfer.masks, strict=True)
+        if masks[0].any()
+    )
+    return FlatThing(object_id, label, keyframes, first_seen_ns, layout.scene.frames.stamp_ns)
+
+
+def flat_masks_now(thing: FlatThing, layout: Layout, config: CrossViewConfig) -> tuple[ObjectMask, ...]:
+    """A flat thing in every view of a set. A camera's own keyframe is trusted before those of others."""
+    points = thing.points()
+    masks = []
+    for view, goal, background in zip(layout.scene.frames.views, layout.scene.views, layout.background, strict=True):
+        mask = np.zeros(background.shape, bool)
+        own = [key for key in thing.keyframes if key.camera == view.camera]
+        for key in own or thing.keyframes:
+            mask |= warp_mask(goal, key.view, key.mask, background & (goal.depth_m > 0), config)
+        masks.append(ObjectMask(thing.object_id, mask, mean_confidence(goal, mask), visibility(mask, points, goal), thing.label))
+    return tuple(masks)
+
+
+def track_masks_now(tracks: list[Track], layout: Layout) -> list[tuple[ObjectMask, ...]]:
+    """Tracked things in every view of a set: for each view the masks in the order of `tracks`."""
+    labels = layout.paint(layout.ids())
+    result = []
+    for image, goal in zip(labels, layout.scene.views, strict=True):
+        masks = []
+        for track in tracks:
+            mask = image == track.object_id
+            state = Visibility.VISIBLE if mask.any() else visibility(mask, track.points, goal)
+            masks.append(ObjectMask(track.object_id, mask, mean_confidence(goal, mask), state, track.label))
+        result.append(tuple(masks))
+    return result
+
+
+def mean_confidence(view: ViewGeometry, mask: np.ndarray) -> float:
+    """Mean confidence of the geometry under a mask (H, W); 0 for an empty one."""
+    values = view.confidence[mask]
+    return float(values.mean()) if len(values) else 0.0
+
+
+def transfer_views(layout: Layout, transfer: Transfer, object_id: int, label: str) -> tuple[ViewMasks, ...]:
+    """Mask 0 of a transfer as the masks of every view."""
+    return tuple(
+        ViewMasks(
+            view.camera,
+            (
+                ObjectMask(
+                    object_id, masks[0], float(transfer.scores[index, 0]), Visibility(int(transfer.visibility[index, 0])), label
+                ),
+            ),
+        )
+        for index, (view, masks) in enumerate(zip(layout.scene.frames.views, transfer.masks, strict=True))
+    )
+
+
+def transfer_cloud(layout: Layout, transfer: Transfer, object_id: int, max_points: int) -> LabelledCloud:
+    """The points under mask 0 of a transfer, from all views."""
+    cloud = labelled_cloud(layout.scene, [masks[0].astype(np.uint16) for masks in transfer.masks], max_points, 0)
+    return replace(cloud, instance_id=np.full(len(cloud.xyz), object_id, np.uint16))
+
+
+def transfer_track(layout: Layout, cloud: LabelledCloud, transfer: Transfer) -> Track | None:
+    """What a transfer found as an unnamed track, to measure it; None where it found no point."""
+    mine = transfer.voxels[0]
+    points, colours = layout.foreground.centres[mine], layout.foreground.colours[mine]
+    if len(points) == 0:
+        points, colours = cloud.xyz, lab(cloud.rgb)
+    if len(points) == 0:
+        return None
+    frames = layout.scene.frames
+    seen_by = tuple(view.camera for view, masks in zip(frames.views, transfer.masks, strict=True) if masks[0].any())
+    fresh = np.ones(len(points), bool)
+    return Track(0, points, colours, fresh, frames.stamp_ns, frames.stamp_ns, seen_by=seen_by)

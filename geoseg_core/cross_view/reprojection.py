@@ -1,0 +1,202 @@
+"""Mask transfer between calibrated depth views: no learned weights, nothing but geometry.
+
+A mask is lifted onto the voxels that its view sees: those inside it are object, those outside are not. What its view
+does not see is decided by the things that the set was taken apart into, and inside a thing that the mask divides by the
+shortest way over the surface. Parts of a mask that lie on a support plane are carried pixel by pixel instead.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from geoseg_core.config import setting
+from geoseg_core.errors import BadInput
+from geoseg_core.geometry.camera import inside, project
+from geoseg_core.geometry.encoder import ViewGeometry
+from geoseg_core.geometry.pointmap import OUTSIDE, occlusion
+from geoseg_core.instances.clustering import spread
+from geoseg_core.instances.segmenter import Layout
+from geoseg_core.results import Visibility
+
+
+@dataclass(frozen=True)
+class CrossViewConfig:
+    """How masks are carried into other views."""
+
+    method: str = setting("rgbd", "how masks are carried between views", choices=("rgbd",))
+    whole_share: float = setting(0.85, "a thing that a mask covers to this part belongs to it wholly", "", 0.5, 1.0)
+    none_share: float = setting(0.1, "a thing that a mask covers to less than this part does not", "", 0.0, 0.5)
+    colour_weight: float = setting(0.15, "cost of a colour step of 1 (CIE Lab) where a mask divides a thing",
+                                   "voxels", 0.0, 10.0)  # fmt: skip
+    flat_share: float = setting(0.4, "a mask with more than this part on support planes is carried with them",
+                                "", 0.0, 1.0)  # fmt: skip
+    tolerance_m: float = setting(0.008, "how far a surface may lie off another view's and be the same", "m", 0.0, 0.2)
+    tolerance_slope: float = setting(0.004, "the same, growing with depth", "m/m", 0.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """K masks in V views.
+
+    Attributes:
+        masks: per view (K, H, W) bool.
+        visibility: (V, K) of `Visibility`.
+        scores: (V, K) float in [0, 1].
+        voxels: (K, M) bool, which foreground voxels belong to which mask.
+    """
+
+    masks: tuple[np.ndarray, ...]
+    visibility: np.ndarray
+    scores: np.ndarray
+    voxels: np.ndarray
+
+
+def transfer_masks(layout: Layout, source: int, masks: np.ndarray, config: CrossViewConfig) -> Transfer:
+    """Carry masks (K, H, W) bool of view `source` into all views of a set.
+
+    In the source view itself the masks stay as they are. All K are carried at once and independently of each other.
+
+    Raises:
+        BadInput: the masks have another size than the source view.
+    """
+    size = layout.scene.frames.views[source].size
+    if masks.ndim != 3 or masks.shape[1:] != size:
+        raise BadInput(f"masks: expected (K, {size[0]}, {size[1]}), got {masks.shape}")
+    voxels, certainty = lift_masks(layout, source, masks, config)
+    flat = flat_masks(layout, source, masks, config.flat_share)
+    carried, states, scores = [], [], []
+    for index, view in enumerate(layout.scene.frames.views):
+        if index == source:
+            painted = masks.astype(bool)
+        else:
+            painted = paint_masks(layout, index, view.size, voxels)
+            for row in np.flatnonzero(flat.any((1, 2))):
+                painted[row] |= warp_flat(layout, source, index, flat[row], config)
+        carried.append(painted)
+        states.append([
+            visibility(painted[row], object_points(layout, source, masks[row], voxels[row]), layout.scene.views[index])
+            for row in range(len(masks))
+        ])  # fmt: skip
+        scores.append(np.where(painted.any((1, 2)), certainty if index != source else 1.0, 0.0))
+    return Transfer(tuple(carried), np.array(states).reshape(len(carried), -1), np.array(scores), voxels)
+
+
+def lift_masks(
+    layout: Layout, source: int, masks: np.ndarray, config: CrossViewConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels (K, M) bool of each mask, and how sure that is (K,): the share of the mask's pixels explained."""
+    foreground = layout.foreground
+    pixels, voxel_of = foreground.pixels[source], foreground.voxel_of[source]
+    count = len(foreground.centres)
+    seen = np.bincount(voxel_of, minlength=count)
+    things = thing_labels(layout)
+    thing_count = int(things.max(initial=-1)) + 1
+    thing_seen = np.bincount(things, weights=seen, minlength=thing_count)
+    result = np.zeros((len(masks), count), bool)
+    certainty = np.zeros(len(masks))
+    for row, mask in enumerate(masks.reshape(len(masks), -1)):
+        hits = np.bincount(voxel_of[mask[pixels]], minlength=count)
+        thing_hits = np.bincount(things, weights=hits, minlength=thing_count)
+        share = thing_hits / np.maximum(thing_seen, 1)
+        total = max(int(hits.sum()), 1)
+        whole = share >= config.whole_share
+        divided = ~whole & (thing_hits > 0) & ((share > config.none_share) | (thing_hits > 0.25 * total))
+        result[row] = whole[things]
+        for thing in np.flatnonzero(divided):
+            members = np.flatnonzero(things == thing)
+            result[row, members] = divide(layout, members, hits[members], seen[members], config)
+        explained = float(hits[result[row]].sum())
+        claimed = float(seen[result[row]].sum())
+        certainty[row] = explained / max(total + claimed - explained, 1.0)
+    return result, certainty
+
+
+def thing_labels(layout: Layout) -> np.ndarray:
+    """A number (M,) for the thing of every voxel: its track, or its cluster where it has none."""
+    return np.where(layout.owner >= 0, layout.owner, layout.clusters + len(layout.tracks))
+
+
+def divide(
+    layout: Layout, members: np.ndarray, hits: np.ndarray, seen: np.ndarray, config: CrossViewConfig
+) -> np.ndarray:
+    """Which voxels `members` (N,) of a thing belong to a mask that covers part of it: (N,) bool.
+
+    Seen voxels follow the mask; unseen ones follow the seen voxel with the shortest way over the surface.
+    """
+    share = hits / np.maximum(seen, 1)
+    seeds = np.where(seen == 0, -1, (share > 0.5).astype(int))
+    size = layout.foreground.lattice.voxel_m
+    centres, colours = layout.foreground.centres[members], layout.foreground.colours[members]
+    reached = spread(centres, colours, seeds, 2.5 * size, config.colour_weight * size)
+    return reached == 1
+
+
+def paint_masks(layout: Layout, view: int, size: tuple[int, int], voxels: np.ndarray) -> np.ndarray:
+    """Masks (K, H, W) bool of voxel sets (K, M) in one view."""
+    result = np.zeros((len(voxels), size[0] * size[1]), bool)
+    result[:, layout.foreground.pixels[view]] = voxels[:, layout.foreground.voxel_of[view]]
+    return result.reshape(len(voxels), *size)
+
+
+def flat_masks(layout: Layout, source: int, masks: np.ndarray, share: float) -> np.ndarray:
+    """The parts (K, H, W) of masks on background, for masks that lie there to more than `share`."""
+    known = layout.scene.views[source].depth_m > 0
+    lying = masks & layout.background[source] & known
+    enough = lying.sum((1, 2)) > share * np.maximum((masks & known).sum((1, 2)), 1)
+    return lying & enough[:, None, None]
+
+
+def warp_flat(layout: Layout, source: int, target: int, flat: np.ndarray, config: CrossViewConfig) -> np.ndarray:
+    """A mask (H, W) on background surfaces, asked for by every background pixel of the target view."""
+    goal, start = layout.scene.views[target], layout.scene.views[source]
+    return warp_mask(goal, start, flat, layout.background[target] & (goal.depth_m > 0), config)
+
+
+def warp_mask(
+    goal: ViewGeometry, start: ViewGeometry, mask: np.ndarray, candidates: np.ndarray, config: CrossViewConfig
+) -> np.ndarray:
+    """Pixels `candidates` (H, W) of view `goal` whose surface view `start` sees inside its `mask`; holes closed.
+
+    The world must stand still between the two views.
+    """
+    result = np.zeros(goal.depth_m.shape, bool)
+    points = start.points[mask]
+    points = points[np.isfinite(points[:, 0])]
+    pixels, depth_m = project(points, goal.intrinsics, goal.camera_to_world)
+    pixels = pixels[inside(pixels, depth_m, result.shape)]
+    if len(pixels) == 0:
+        return result
+    low = np.maximum(np.floor(pixels.min(0)).astype(int) - 3, 0)
+    high = np.ceil(pixels.max(0)).astype(int) + 4
+    window = (slice(low[1], high[1]), slice(low[0], high[0]))
+    rows, columns = np.nonzero(candidates[window])
+    asked = goal.points[window][rows, columns]
+    back, back_depth_m = project(asked, start.intrinsics, start.camera_to_world)
+    within = inside(back, back_depth_m, start.depth_m.shape)
+    index = np.rint(back[within]).astype(np.intp)
+    seen_m = start.depth_m[index[:, 1], index[:, 0]]
+    near = np.abs(seen_m - back_depth_m[within]) < config.tolerance_m + config.tolerance_slope * seen_m
+    hit = np.zeros(len(rows), bool)
+    hit[within] = near & mask[index[:, 1], index[:, 0]]
+    result[window][rows[hit], columns[hit]] = True
+    closed = cv2.morphologyEx(result.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)).view(bool)
+    return closed & candidates
+
+
+def object_points(layout: Layout, source: int, mask: np.ndarray, voxels: np.ndarray) -> np.ndarray:
+    """Points (N, 3) that stand for an object: its voxels, or the points of its mask where it has none."""
+    if voxels.any():
+        return layout.foreground.centres[voxels]
+    points = layout.scene.views[source].points[mask]
+    return points[np.isfinite(points[:, 0])][:: 1 + len(points) // 2000]
+
+
+def visibility(mask: np.ndarray, points: np.ndarray, view: ViewGeometry) -> Visibility:
+    """State of an object with mask (H, W) and points (N, 3) in one view."""
+    if mask.any():
+        return Visibility.VISIBLE
+    if len(points) == 0:
+        return Visibility.OUT_OF_VIEW
+    state = occlusion(points, view, 0.01, 0.005)
+    return Visibility.OUT_OF_VIEW if (state == OUTSIDE).mean() > 0.5 else Visibility.OCCLUDED

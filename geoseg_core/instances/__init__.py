@@ -1,0 +1,1 @@
+"""Things of the scene: found over the merged views, kept apart and recognised over time."""

@@ -1,0 +1,70 @@
+"""Lifting: labels in the images to a labelled cloud, and tracks to instances with centroids and oriented boxes."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from geoseg_core.geometry.encoder import EncodedScene
+from geoseg_core.instances.tracks import Track
+from geoseg_core.results import Instance, LabelledCloud, OrientedBox
+
+
+def labelled_cloud(
+    scene: EncodedScene, labels: Sequence[np.ndarray], max_points: int, background_step: int = 8
+) -> LabelledCloud:
+    """Points of all views with their labels, thinned on the pixel grid to about `max_points`.
+
+    labels: V images (H, W) uint16. Background (label 0) is thinned to every `background_step`-th pixel each way; 0
+    leaves it out.
+    """
+    total = sum(int(np.count_nonzero(image)) for image in labels)
+    step = 1
+    while total / step**2 > max_points * 0.75:
+        step += 1
+    columns: list[list[np.ndarray]] = [[], [], [], []]
+    for view, geometry, image in zip(scene.frames.views, scene.views, labels, strict=True):
+        chosen = np.zeros(image.shape, bool)
+        chosen[::step, ::step] = image[::step, ::step] > 0
+        if background_step:
+            chosen[::background_step, ::background_step] |= image[::background_step, ::background_step] == 0
+        chosen &= geometry.depth_m > 0
+        index = np.flatnonzero(chosen)
+        columns[0].append(geometry.points.reshape(-1, 3)[index])
+        columns[1].append(view.image.reshape(-1, 3)[index])
+        columns[2].append(image.reshape(-1)[index])
+        columns[3].append(geometry.confidence.reshape(-1)[index])
+    xyz, rgb, instance_id, confidence = (np.concatenate(column) for column in columns)
+    return LabelledCloud(xyz, rgb, instance_id, confidence)
+
+
+def instance(track: Track, up: np.ndarray, voxel_m: float, object_id: int, point_count: int) -> Instance:
+    """What is known of a track as an `Instance`; its box stands along `up` (3,)."""
+    points = track.points
+    spread = np.cov(points.T) if len(points) > 1 else np.zeros((3, 3))
+    score = len(track.points[track.fresh]) / max(len(points), 1) if track.seen_by else 0.0
+    return Instance(
+        object_id,
+        points.mean(0).astype(np.float64),
+        spread / max(len(points), 1) + np.eye(3) * voxel_m**2 / 12,
+        oriented_box(points, up),
+        point_count,
+        0.5 + 0.5 * score,
+        track.first_seen_ns,
+        track.last_seen_ns,
+        track.seen_by,
+    )
+
+
+def oriented_box(points: np.ndarray, up: np.ndarray) -> OrientedBox:
+    """Smallest box round points (N, 3) among those with one edge along `up` (3,) unit."""
+    side = np.cross(up, [1.0, 0, 0] if abs(up[0]) < 0.9 else [0, 1.0, 0])
+    side /= np.linalg.norm(side)
+    frame = np.stack([side, np.cross(up, side), up], axis=1)
+    local = points.astype(np.float64) @ frame
+    (centre_x, centre_y), (width, depth), angle = cv2.minAreaRect(local[:, :2].astype(np.float32))
+    low, high = local[:, 2].min(), local[:, 2].max()
+    cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+    centre = frame @ np.array([centre_x, centre_y, (low + high) / 2])
+    return OrientedBox(centre, frame @ turn, np.array([width, depth, high - low]))

@@ -1,0 +1,115 @@
+"""The instance readout without weights: support planes off, clusters over all views, identities over time."""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from geoseg_core.config import setting
+from geoseg_core.geometry.encoder import EncodedScene, ViewGeometry
+from geoseg_core.instances.clustering import ClusterConfig, cluster
+from geoseg_core.instances.identity import IdentityConfig, IdentityKeeper
+from geoseg_core.instances.lifting import instance, labelled_cloud
+from geoseg_core.instances.support import SupportConfig, SupportFinder
+from geoseg_core.instances.tracks import Track
+from geoseg_core.instances.voxels import Foreground, gather
+from geoseg_core.results import InstanceResult, ObjectEvent
+
+
+@dataclass(frozen=True)
+class InstanceConfig:
+    """The instance readout."""
+
+    method: str = setting("rgbd", "how instances are found", choices=("rgbd",))
+    max_range_m: float = setting(5.0, "what is farther from its camera is background", "m", 0.1, 1000.0)
+    cloud_points: int = setting(60000, "about so many points at most in the labelled cloud", "", 100, 10_000_000)
+    support: SupportConfig = field(default_factory=SupportConfig)
+    clusters: ClusterConfig = field(default_factory=ClusterConfig)
+    identity: IdentityConfig = field(default_factory=IdentityConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """One set, taken apart.
+
+    Attributes:
+        background: per view (H, W) bool, on a support plane or too far.
+        foreground: the remaining pixels in voxels.
+        clusters: (M,) cluster of each voxel.
+        owner: (M,) index of each voxel's track, -1 = none.
+        tracks: the tracks that `owner` points to.
+        up: (3,) normal of the largest support.
+    """
+
+    scene: EncodedScene
+    background: tuple[np.ndarray, ...]
+    foreground: Foreground
+    clusters: np.ndarray
+    owner: np.ndarray
+    tracks: tuple[Track, ...]
+    up: np.ndarray
+
+    def paint(self, track_values: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Images (H, W), one for each view, of a value for each track (T,); zero where no track is."""
+        values = np.append(track_values, np.zeros(1, track_values.dtype))[self.owner]
+        return tuple(
+            self.foreground.paint(index, view.size, values) for index, view in enumerate(self.scene.frames.views)
+        )
+
+    def ids(self) -> np.ndarray:
+        """Object id (T,) uint16 of each track, 0 for candidates."""
+        return np.array([track.object_id for track in self.tracks], np.uint16)
+
+
+class InstanceSegmenter:
+    """Finds and follows the things of one workplace."""
+
+    def __init__(self, config: InstanceConfig) -> None:
+        self.config = config
+        self.keeper = IdentityKeeper(config.identity, config.clusters)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget planes, tracks and the voxel size; ids are not used again."""
+        self.support = SupportFinder(self.config.support)
+        self.keeper.clear()
+        self._voxel_m = 0.0
+
+    def update(self, scene: EncodedScene) -> tuple[Layout, list[ObjectEvent]]:
+        """Take a new set apart, with the identities known so far."""
+        masks = self.support.update(scene.views)
+        background = tuple(self._background(mask, view) for mask, view in zip(masks, scene.views, strict=True))
+        if not self._voxel_m:
+            self._voxel_m = self._choose_voxel(scene, background)
+        foreground = gather(scene, background, self._voxel_m)
+        clusters = cluster(foreground.centres, self.config.clusters.reach_voxels * self._voxel_m)
+        owner, events = self.keeper.update(scene, foreground, clusters, scene.frames.stamp_ns)
+        tracks = tuple(self.keeper.tracks)
+        return Layout(scene, background, foreground, clusters, owner, tracks, self.support.up()), events
+
+    def result(self, layout: Layout) -> InstanceResult:
+        """The readout of a set: label images, live instances, labelled cloud."""
+        labels = layout.paint(layout.ids())
+        cloud = labelled_cloud(layout.scene, labels, self.config.cloud_points)
+        counts = np.bincount(cloud.instance_id, minlength=2)
+        instances = tuple(
+            instance(track, layout.up, self._voxel_m, track.object_id, int(np.append(counts, 0)[min(track.object_id, len(counts))]))
+            for track in layout.tracks
+            if track.object_id
+        )
+        return InstanceResult(labels, instances, cloud, layout.scene.scale)
+
+    def _background(self, support: np.ndarray, view: ViewGeometry) -> np.ndarray:
+        """Support, all that is too far, and lines one or two pixels thin: the rims of tables and walls."""
+        kept = ~support & (view.depth_m > 0) & (view.depth_m <= self.config.max_range_m)
+        kernel = np.ones((3, 3), np.uint8)
+        solid = cv2.dilate(cv2.morphologyEx(kept.view(np.uint8), cv2.MORPH_OPEN, kernel), kernel)
+        return ~(kept & solid.view(bool))
+
+    def _choose_voxel(self, scene: EncodedScene, background: tuple[np.ndarray, ...]) -> float:
+        """Voxels as fine as the cameras resolve at the distance where things are."""
+        depths = [view.depth_m[::8, ::8][~mask[::8, ::8]] for view, mask in zip(scene.views, background, strict=True)]
+        depth_m = np.concatenate(depths)
+        depth_m = depth_m[depth_m > 0]
+        median_m = float(np.median(depth_m)) if len(depth_m) else 0.0
+        return max(self.config.clusters.voxel_m, self.config.clusters.voxel_slope * median_m)

@@ -1,0 +1,123 @@
+"""Foreground: the pixels of all views that lie on no support plane, gathered into voxels of the world frame.
+
+A voxel joins what several views see of one place, so everything that is decided for voxels is decided for all views.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from geoseg_core.geometry.encoder import EncodedScene
+
+BLOCK = 8  # voxels along each edge of a block; only occupied blocks have cells
+MARGIN = 4  # empty voxels round the occupied ones, so that a search next to them stays inside
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """Voxel cells of edge `voxel_m` in the bounding box of some points; finds the voxel of any point."""
+
+    voxel_m: float
+    low: np.ndarray
+    blocks: np.ndarray
+    cells: np.ndarray
+
+    def find(self, points: np.ndarray) -> np.ndarray:
+        """Voxel index (N,) of world points (N, 3), -1 where there is none."""
+        index = np.floor(points * np.float32(1 / self.voxel_m)).astype(np.int32) - self.low
+        limit = np.array(self.blocks.shape, np.int32) * BLOCK
+        within = ((index >= 0) & (index < limit)).all(1)
+        index[~within] = 0
+        block = index >> 3
+        local = index & 7
+        place = self.blocks[block[:, 0], block[:, 1], block[:, 2]] * BLOCK**3
+        place += (local[:, 0] * BLOCK + local[:, 1]) * BLOCK + local[:, 2]
+        return np.where(within, self.cells[place], -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Foreground:
+    """Foreground pixels of V views and the M voxels that they fill.
+
+    Attributes:
+        pixels: per view, flat indices (N,) of its foreground pixels.
+        voxel_of: per view, voxel index (N,) of each of them.
+        lattice: finds the voxel of a world point.
+        centres: (M, 3) float32 mean point of each voxel, metres.
+        colours: (M, 3) float32 mean colour, CIE Lab.
+        counts: (V, M) pixels of each view in each voxel.
+    """
+
+    pixels: list[np.ndarray]
+    voxel_of: list[np.ndarray]
+    lattice: Lattice
+    centres: np.ndarray
+    colours: np.ndarray
+    counts: np.ndarray
+
+    def paint(self, view: int, size: tuple[int, int], voxel_values: np.ndarray) -> np.ndarray:
+        """An image (H, W) of the dtype of voxel_values (M,), zero off the foreground."""
+        image = np.zeros(size[0] * size[1], voxel_values.dtype)
+        image[self.pixels[view]] = voxel_values[self.voxel_of[view]]
+        return image.reshape(size)
+
+
+def gather(scene: EncodedScene, background: tuple[np.ndarray, ...], voxel_m: float) -> Foreground:
+    """Put the pixels that have depth and are not `background` (V masks (H, W)) into voxels of edge `voxel_m`."""
+    pixels = [
+        np.flatnonzero((view.depth_m > 0) & ~mask) for view, mask in zip(scene.views, background, strict=True)
+    ]
+    points = np.concatenate(
+        [view.points.reshape(-1, 3)[index] for view, index in zip(scene.views, pixels, strict=True)]
+    )
+    colours = np.concatenate(
+        [lab(view.image.reshape(-1, 3)[index]) for view, index in zip(scene.frames.views, pixels, strict=True)]
+    )
+    lattice, voxel_of, count = build_lattice(points, voxel_m)
+    ends = np.cumsum([len(index) for index in pixels])
+    split = np.split(voxel_of, ends[:-1])
+    counts = np.stack([np.bincount(part, minlength=count) for part in split])
+    total = np.maximum(counts.sum(0), 1).astype(np.float32)
+    means = [
+        np.stack([np.bincount(voxel_of, values[:, axis], count) for axis in range(3)], axis=1) / total[:, None]
+        for values in (points, colours)
+    ]
+    return Foreground(pixels, split, lattice, means[0].astype(np.float32), means[1].astype(np.float32), counts)
+
+
+def build_lattice(points: np.ndarray, voxel_m: float) -> tuple[Lattice, np.ndarray, int]:
+    """Lattice over world points (N, 3), the voxel index (N,) of each, and how many voxels there are."""
+    if len(points) == 0:
+        empty = Lattice(voxel_m, np.zeros(3, np.int32), np.zeros((1, 1, 1), np.int32), np.full(BLOCK**3, -1, np.int32))
+        return empty, np.zeros(0, np.int32), 0
+    index = np.floor(points * np.float32(1 / voxel_m)).astype(np.int32)
+    low = index.min(0) - MARGIN
+    index -= low
+    shape = (index.max(0) + MARGIN) // BLOCK + 1
+    blocks = np.zeros(shape, np.int32)  # block 0 is the empty one
+    block = index >> 3
+    flat = (block[:, 0] * shape[1] + block[:, 1]) * shape[2] + block[:, 2]
+    block_of, block_count = number(flat, blocks.reshape(-1), first=1)
+    local = index & 7
+    place = block_of * BLOCK**3 + (local[:, 0] * BLOCK + local[:, 1]) * BLOCK + local[:, 2]
+    cells = np.full((block_count + 1) * BLOCK**3, -1, np.int32)
+    voxel_of, count = number(place, cells, first=0)
+    return Lattice(voxel_m, low, blocks, cells), voxel_of, count
+
+
+def number(place: np.ndarray, table: np.ndarray, first: int) -> tuple[np.ndarray, int]:
+    """Number the distinct values of `place` (N,) from `first` on, in `table`; return the number of each."""
+    order = np.arange(len(place), dtype=np.int32)
+    table[place] = order
+    chosen = np.flatnonzero(table[place] == order)
+    table[place[chosen]] = np.arange(first, first + len(chosen), dtype=np.int32)
+    return table[place], len(chosen)
+
+
+def lab(colours: np.ndarray) -> np.ndarray:
+    """RGB (N, 3) uint8 to CIE Lab (N, 3) float32 with L in [0, 100]."""
+    if len(colours) == 0:
+        return np.zeros((0, 3), np.float32)
+    converted = cv2.cvtColor(colours[None], cv2.COLOR_RGB2LAB)[0].astype(np.float32)
+    return (converted - np.float32([0, 128, 128])) * np.float32([100 / 255, 1, 1])

@@ -1,0 +1,1 @@
+"""Prompts answered: points, boxes and masks become segments."""
