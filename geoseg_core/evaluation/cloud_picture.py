@@ -10,6 +10,7 @@ from itertools import combinations, product
 
 import cv2
 import numpy as np
+from scipy.spatial import cKDTree
 
 from geoseg_core.evaluation.pictures import colour_of, colour_table, write
 from geoseg_core.results import Instance, LabelledCloud, OrientedBox
@@ -17,9 +18,11 @@ from geoseg_core.results import Instance, LabelledCloud, OrientedBox
 FIELD_OF_VIEW_DEG = 42.0
 TINT = 0.62
 BACKGROUND_TOP, BACKGROUND_BOTTOM = (34, 38, 46), (14, 15, 18)
-BACKDROP_GREY = 0.55
+BACKDROP_GREY = 0.7
 SHADE_STRENGTH = 9.0
 NEAR_M = 0.05
+MAX_RADIUS_PX = 5
+SPACING_SAMPLES = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +106,9 @@ def render_cloud(
         return picture
     viewpoint = choose_viewpoint(_kept(cloud, finite), cameras_to_world, size)
     colours = _point_colours(cloud.rgb[finite], cloud.instance_id[finite])
-    depth = _splat(picture, viewpoint, cloud.xyz[finite].astype(float), colours)
+    xyz, labelled = cloud.xyz[finite].astype(float), cloud.instance_id[finite] > 0
+    spacing_m = np.where(labelled, _spacing(xyz[labelled]), _spacing(xyz[~labelled]))
+    depth = _splat(picture, viewpoint, xyz, spacing_m, colours)
     _shade(picture, depth)
     for each in instances:
         _draw_box(picture, viewpoint, each.box, colour_of(each.instance_id))
@@ -131,27 +136,35 @@ def _point_colours(rgb: np.ndarray, instance_id: np.ndarray) -> np.ndarray:
     return np.where((instance_id > 0)[:, None], instance, rest).clip(0, 255).astype(np.uint8)
 
 
-def _splat(picture: np.ndarray, viewpoint: Viewpoint, xyz: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Draw square points into the picture; returns the z-buffer (H, W), infinite where nothing is."""
+def _spacing(xyz: np.ndarray) -> float:
+    """Usual distance of points (N, 3) to their third neighbour, metres; 0 for fewer than four points."""
+    if len(xyz) < 4:
+        return 0.0
+    sample = xyz[:: max(len(xyz) // SPACING_SAMPLES, 1)]
+    return float(np.percentile(cKDTree(xyz).query(sample, k=4)[0][:, 3], 75))
+
+
+def _splat(
+    picture: np.ndarray, viewpoint: Viewpoint, xyz: np.ndarray, spacing_m: np.ndarray, colours: np.ndarray
+) -> np.ndarray:
+    """Draw each point as a square that reaches its neighbours; returns the z-buffer (H, W), infinite where empty."""
     pixels, depth = viewpoint.project(xyz)
     width, height = viewpoint.size
-    spread = np.percentile(depth, 50) * np.sqrt(width * height / max(len(xyz), 1)) * 1.4
-    radius = np.clip(np.rint(spread / np.maximum(depth, NEAR_M) / 2), 1, 4).astype(int)
+    reach_px = 0.6 * spacing_m * viewpoint.focal_px / np.maximum(depth, NEAR_M)
+    radius = np.clip(np.rint(reach_px), 1, MAX_RADIUS_PX).astype(int)
     buffer = np.full((height, width), np.inf)
     order = np.argsort(-depth, kind="stable")
     order = order[depth[order] > NEAR_M]
     corner = np.floor(pixels[order]).astype(int)
-    for reach in range(-4, 5):
-        for other in range(-4, 5):
-            wide = np.maximum(abs(reach), abs(other)) <= radius[order]
-            u, v = corner[:, 0] + reach, corner[:, 1] + other
-            inside = wide & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-            chosen = order[inside]
-            place = v[inside] * width + u[inside]
-            last = np.full(width * height, -1)
-            last[place] = np.arange(len(place))
-            winners = last[last >= 0]
-            _paint(picture, buffer, place[winners], depth[chosen[winners]], colours[chosen[winners]])
+    for right, down in product(range(-MAX_RADIUS_PX, MAX_RADIUS_PX + 1), repeat=2):
+        u, v = corner[:, 0] + right, corner[:, 1] + down
+        reached = radius[order] >= max(abs(right), abs(down))
+        inside = reached & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+        chosen, place = order[inside], v[inside] * width + u[inside]
+        nearest = np.full(width * height, -1)
+        nearest[place] = np.arange(len(place))  # the last one written stays, and the nearest comes last
+        winners = nearest[nearest >= 0]
+        _paint(picture, buffer, place[winners], depth[chosen[winners]], colours[chosen[winners]])
     return buffer
 
 
