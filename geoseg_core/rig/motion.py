@@ -31,7 +31,7 @@ class HeadPath:
             return float(np.sin(2 * np.pi * time_s / period_s + self._phase[index]))
 
         azimuth = -np.pi / 2 + 0.75 * wave(0, 11.0)
-        distance = 0.80 + 0.10 * wave(1, 7.0)
+        distance = 0.76 + 0.10 * wave(1, 7.0)
         height = 0.50 + 0.09 * wave(2, 9.0)
         target = np.array([0.20 * wave(3, 8.0), 0.02 + 0.07 * wave(4, 6.0), TABLE_TOP_M + 0.02])
         return np.array([distance * np.cos(azimuth), distance * np.sin(azimuth), TABLE_TOP_M + height]), target

@@ -3,6 +3,7 @@
 import ctypes.util
 import importlib
 import os
+import weakref
 from types import ModuleType
 
 import mujoco
@@ -45,6 +46,8 @@ class Renderer:
         self._options = mujoco.MjvOption()
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = False
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        # also runs before the interpreter ends, when the GL modules are still whole
+        self._finalizer = weakref.finalize(self, _free, self._context, self._gl)
 
     def render(self, data: mujoco.MjData, camera: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Colour (H, W, 3) uint8, depth along z (H, W) float32 metres, body id (H, W) int32, 0 = world."""
@@ -69,8 +72,7 @@ class Renderer:
 
     def close(self) -> None:
         """Free the GL context."""
-        self._context.free()
-        self._gl.free()
+        self._finalizer()
 
     def _depth(self, buffer: np.ndarray) -> np.ndarray:
         """Metres from the reversed depth buffer (1 at the near plane, 0 at the far plane)."""
@@ -87,3 +89,8 @@ class Renderer:
                 table[geom.segid + 1] = self._model.geom_bodyid[geom.objid]
         index = codes[..., 0].astype(np.int32) | codes[..., 1].astype(np.int32) << 8
         return table[index]
+
+
+def _free(context: mujoco.MjrContext, gl_context: object) -> None:
+    context.free()
+    gl_context.free()  # type: ignore[attr-defined]

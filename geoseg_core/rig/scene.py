@@ -15,10 +15,10 @@ UPPER_ARM_M = 0.58
 FOREARM_M = 0.56
 GAP_M = 0.03
 TEXTURE_PX = 96
-FOVY_DEG = {"ego": 58.0, "exo_left": 44.0, "exo_right": 44.0}
+FOVY_DEG = {"ego": 58.0, "exo_left": 38.0, "exo_right": 38.0}
 EXO_POSES_M = {
-    "exo_left": ((-1.15, -0.75, 1.55), (0.02, 0.0, 0.74)),
-    "exo_right": ((1.2, -0.5, 1.62), (-0.02, 0.02, 0.74)),
+    "exo_left": ((-1.12, -0.72, 1.55), (0.03, 0.03, 0.70)),
+    "exo_right": ((1.15, -0.50, 1.60), (0.0, 0.0, 0.70)),
 }
 PALETTE = np.array(
     [[0.80, 0.13, 0.11], [0.95, 0.93, 0.86], [0.10, 0.33, 0.68], [0.97, 0.76, 0.10], [0.12, 0.50, 0.27],
@@ -91,12 +91,13 @@ def _add_room(spec: mujoco.MjSpec, generator: np.random.Generator) -> None:
     seeds = generator.integers(0, 2**31, 3)
     plane = textures.plane_points(256)
     browns = np.array([[0.62, 0.44, 0.28], [0.46, 0.30, 0.17]])
-    greys = np.array([[0.46, 0.46, 0.47], [0.56, 0.55, 0.53]])
-    creams = np.array([[0.80, 0.78, 0.72], [0.68, 0.68, 0.66]])
-    _add_material(spec, "table_wood", textures.paint(plane, textures.wood, browns, int(seeds[0])))
-    floor = textures.paint(2 * plane, textures.checker, greys, int(seeds[1]))
+    greys = np.array([[0.47, 0.47, 0.48], [0.55, 0.54, 0.52]])
+    creams = np.array([[0.80, 0.78, 0.73], [0.74, 0.73, 0.70]])
+    _add_material(spec, "table_wood", textures.paint(plane, textures.wood, browns, int(seeds[0]), 0.1))
+    floor = textures.paint(2 * plane, textures.plaster, greys, int(seeds[1]), 0.05)
     _add_material(spec, "floor", floor, texrepeat=[3, 3])
-    _add_material(spec, "wall", textures.paint(plane, textures.plaster, creams, int(seeds[2])), texrepeat=[2, 1])
+    wall = textures.paint(plane, textures.plaster, creams, int(seeds[2]), 0.05)
+    _add_material(spec, "wall", wall, texrepeat=[2, 1])
     spec.add_material(name="steel", rgba=[0.62, 0.64, 0.67, 1], specular=0.7, shininess=0.6)
     world = spec.worldbody
     plane_type = mujoco.mjtGeom.mjGEOM_PLANE

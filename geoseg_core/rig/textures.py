@@ -92,8 +92,8 @@ def plane_points(size: int) -> np.ndarray:
     return np.stack([u, v, np.zeros_like(u)], axis=-1)
 
 
-def paint(points: np.ndarray, pattern: Pattern, colours: np.ndarray, seed: int) -> np.ndarray:
-    """Colour points (..., 3) by a pattern between two colours (2, 3) in [0, 1], with fine grain.
+def paint(points: np.ndarray, pattern: Pattern, colours: np.ndarray, seed: int, grain: float = 0.3) -> np.ndarray:
+    """Colour points (..., 3) by a pattern between two colours (2, 3) in [0, 1], with fine grain of a strength.
 
     Returns:
         (..., 3) uint8 RGB.
@@ -101,8 +101,8 @@ def paint(points: np.ndarray, pattern: Pattern, colours: np.ndarray, seed: int) 
     generator = np.random.default_rng(seed)
     value = pattern(points, generator)[..., None]
     colour = colours[0] * (1 - value) + colours[1] * value
-    grain = 0.82 + 0.36 * noise(points, 7.0, generator, 2)[..., None]
-    return (np.clip(colour * grain, 0, 1) * 255).astype(np.uint8)
+    shade = 1 + grain * (noise(points, 7.0, generator, 2)[..., None] - 0.5)
+    return (np.clip(colour * shade, 0, 1) * 255).astype(np.uint8)
 
 
 def wood(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
