@@ -1,0 +1,68 @@
+"""The profile of config/fastdds.xml: large best-effort images pass between two processes without loss."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import rclpy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from geoseg_ros.environment import ros_environment as program_environment
+
+COUNT = 20
+QOS = "QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)"
+PUBLISHER = f"""
+import sys, time, rclpy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+rclpy.init()
+node = rclpy.create_node("camera")
+publisher = node.create_publisher(Image, "image", {QOS})
+image = Image(height=720, width=1280, encoding="rgb8", step=3840, data=bytes(1280 * 720 * 3))
+deadline = time.monotonic() + 20
+while not publisher.get_subscription_count() and time.monotonic() < deadline:
+    time.sleep(0.02)
+time.sleep(0.5)
+for number in range({COUNT}):
+    image.header.frame_id = str(number)
+    publisher.publish(image)
+    time.sleep(0.05)
+sys.stdin.read()
+"""
+
+
+def test_no_large_image_is_lost_between_two_processes(ros_environment: dict[str, str]) -> None:
+    if rclpy.get_rmw_implementation_identifier() != "rmw_fastrtps_cpp":
+        pytest.skip("the profile is for Fast DDS")
+    shared_memory = Path("/dev/shm")
+    before = {path.name for path in shared_memory.iterdir()}
+    rclpy.init()
+    node = rclpy.create_node("viewer")
+    received: list[str] = []
+    qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
+    node.create_subscription(Image, "image", lambda image: received.append(image.header.frame_id), qos)
+    camera = subprocess.Popen([sys.executable, "-c", PUBLISHER], env=ros_environment, stdin=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 30
+        while len(received) < COUNT and time.monotonic() < deadline:
+            rclpy.spin_once(node, timeout_sec=0.1)
+        segments = [path.stat().st_size for path in shared_memory.iterdir() if path.name not in before]
+    finally:
+        camera.communicate(timeout=20)
+        node.destroy_node()
+        rclpy.shutdown()
+    assert received == [str(number) for number in range(COUNT)]
+    assert max(segments) >= 64 * 2**20
+
+
+def test_the_defaults_are_local_and_name_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    environment = program_environment()
+    assert Path(environment["FASTRTPS_DEFAULT_PROFILES_FILE"]).name == "fastdds.xml"
+    assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    assert environment.keys() - os.environ.keys() == environment.keys()
