@@ -30,7 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     for name, (module_name, summary) in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=summary)
         if name == chosen:
-            module = importlib.import_module(module_name)
+            try:
+                module = importlib.import_module(module_name)
+            except ModuleNotFoundError as error:
+                if error.name not in ("geoseg_ros", "rclpy"):
+                    raise
+                print(f"geoseg {name}: needs ROS 2 (no {error.name}); README.md says how to set it up", file=sys.stderr)
+                return 1
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     parsed = parser.parse_args(arguments)
