@@ -33,7 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-    rclpy.init(args=ros_arguments)
+    try:
+        rclpy.init(args=ros_arguments)
+    except RuntimeError as error:
+        raise BadInput(f"expected arguments that ROS 2 understands, got {' '.join(ros_arguments)}: {error}") from error
     # A second thread over image topics loses most of the images: one thread receives, each node's worker computes.
     executor = SingleThreadedExecutor()
     nodes = []
