@@ -6,7 +6,7 @@ from geoseg_core.errors import GeosegError
 
 
 def resource(name: str) -> Path:
-    """The path of a file or folder such as `config/geoseg.yaml` or `bags/sample`.
+    """The path of a file or folder such as `config/geoseg.yaml` or `bags/tabletop`.
 
     Raises:
         GeosegError: it is neither in the source tree nor installed.

@@ -34,6 +34,8 @@ LOCK = ROOT / "requirements" / "robot.lock"
 TORCH = "torch==2.13.0"
 VERSIONS = ((3, 11), (3, 12), (3, 13))
 
+SIGN_OF_LIFE_S = 15
+
 BUILD_TOOLS = ["g++", "make", "cmake"]
 # Open3D loads libusb, libGL, libEGL and libX11 when it is imported; MuJoCo renders headless with OSMesa.
 SHARED_LIBRARIES = ["libusb-1.0-0", "libgl1", "libegl1", "libx11-6", "libosmesa6"]
@@ -145,9 +147,10 @@ def install_system_packages() -> None:
     prefix = ["sudo"] if os.geteuid() else []
     os.environ["DEBIAN_FRONTEND"] = "noninteractive"
     advice = "Look whether the network and the package sources (/etc/apt/sources.list*) answer."
+    say(f"      {' '.join(missing)}")
     run("apt", [*prefix, "apt-get", "update", "-q"], advice, show=r"^(Err|E:|W:)")
     install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
-    run("apt", [*prefix, *install], advice, show=r"^(Setting up|Err|E:|Need to get)")
+    run("apt", [*prefix, *install], advice, show=r"^(Need to get|Fetched|Err)")
 
 
 def make_venv() -> None:
@@ -174,7 +177,8 @@ def install_torch() -> None:
 def pip_install(name: str, arguments: list[str], total: int = 0) -> None:
     pip = [str(PYTHON), "-m", "pip", "install", "--progress-bar=off", *arguments]
     # One line for each large file; the small ones are counted in it.
-    run(name, pip, INDEX_ADVICE, show=r"\d\d MB\)|\d\.\d GB\)|^Installing|^ERROR", count=r"^\s*Collecting", total=total)
+    large = r"\d\d\.\d MB\)|GB\)|^Installing|^ERROR"
+    run(name, pip, INDEX_ADVICE, show=large, count="^(Collecting|Processing)", total=total)
 
 
 def patch_cmake_exports() -> None:
@@ -211,7 +215,7 @@ def colcon_build() -> None:
 
 
 def run(name: str, command: list[str], advice: str, show: str = "$^", count: str = "$^", total: int = 0) -> None:
-    """Run a command, all of it into a log, lines that match `show` to the screen, a sign of life every 20 s.
+    """Run a command, all of it into a log, lines that match `show` to the screen, else a sign of life now and then.
 
     Lines that match `count` are counted, up to `total`.
 
@@ -220,19 +224,23 @@ def run(name: str, command: list[str], advice: str, show: str = "$^", count: str
     """
     log_path = ROOT / "build" / "setup" / f"{name}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
+    started = spoken = time.monotonic()
     lines: list[str] = []
     counted = 0
     with open(log_path, "w") as log, start(command) as process:
         for line in lines_of(process):
-            if line is None:
-                say(f"      {time.monotonic() - started:.0f} s ... {lines[-1][:100] if lines else ''}")
+            if line is not None:
+                log.write(line)
+                lines.append(line.strip())
+                counted += bool(re.search(count, line))
+            if line is not None and re.search(show, line):
+                prefix = f"{counted}/{total} " if total else ""
+            elif time.monotonic() - spoken > SIGN_OF_LIFE_S:
+                prefix = f"{time.monotonic() - started:.0f} s: "
+            else:
                 continue
-            log.write(line)
-            lines.append(line.rstrip())
-            counted += bool(re.search(count, line))
-            if re.search(show, line):
-                say(f"      {f'{counted}/{total} ' if total else ''}{line.strip()[:100]}")
+            say(f"      {prefix}{(lines or [''])[-1][:100]}")
+            spoken = time.monotonic()
     if process.returncode:
         tail = "\n".join(f"    {line}" for line in lines[-15:])
         ending = f"Exit status {process.returncode}, last lines of {log_path}:"
@@ -249,7 +257,7 @@ def start(command: list[str]) -> subprocess.Popen[str]:
 
 
 def lines_of(process: subprocess.Popen[str]) -> Iterable[str | None]:
-    """The lines of its output as they come; None after every 20 s of silence."""
+    """The lines of its output as they come; None after every second of silence."""
     waiting: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
@@ -260,7 +268,7 @@ def lines_of(process: subprocess.Popen[str]) -> Iterable[str | None]:
     threading.Thread(target=read, daemon=True).start()
     while True:
         try:
-            line = waiting.get(timeout=20)
+            line = waiting.get(timeout=1)
         except queue.Empty:
             yield None
             continue
@@ -284,4 +292,7 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nset-up: interrupted. Run the same command again: it continues where it stopped.")

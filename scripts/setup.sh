@@ -11,5 +11,8 @@ for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3; do
 done
 echo "set-up: no python3 here, installing it with apt-get"
 if [ "$(id -u)" = 0 ]; then sudo=""; else sudo="sudo"; fi
-$sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends python3
+if ! { $sudo apt-get update -qq && $sudo apt-get install -y -qq --no-install-recommends python3 >/dev/null; }; then
+    echo "set-up: install Python 3.11 by hand, then run the same command again" >&2
+    exit 1
+fi
 exec python3 -I "$(dirname "$0")/setup.py" "$@"

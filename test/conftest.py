@@ -35,4 +35,4 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def sample_bag() -> Path:
     """The bag that is part of the repository."""
-    return resource("bags/sample.mcap")
+    return resource("bags/tabletop")
