@@ -1,0 +1,58 @@
+"""How long the stages of the core take on a bag, without ROS.
+
+    python benchmarks/pipeline.py [BAG] [--passes 3] [--sets 40]
+
+Three objects are followed. Of several passes over the same sets the quickest counts: others may use the machine.
+"""
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from records import print_table, write_record
+
+from geoseg_core.commands.evaluate import SAMPLE_BAG
+from geoseg_core.datasets.rosbag import BagSequence
+from geoseg_core.datasets.truth import LabelledSet
+from geoseg_core.evaluation.machine import percentiles
+from geoseg_core.pipeline import ScenePipeline
+from geoseg_core.prompts import Prompt
+from geoseg_core.resources import resource
+
+FOLLOWED = 3
+
+
+def one_pass(sets: list[LabelledSet]) -> dict[str, dict[str, float]]:
+    """p50 and p95 of each stage, milliseconds, over all sets but the first."""
+    pipeline, samples = ScenePipeline(), defaultdict(list)
+    pipeline.process(sets[0].frames)
+    camera, labels = next(iter(sets[0].labels.items()))
+    for object_id in np.argsort(-np.bincount(labels[labels > 0]))[:FOLLOWED]:
+        pipeline.track_object(Prompt(camera, mask=labels == object_id))
+    for labelled in sets[1:]:
+        for stage, milliseconds in pipeline.process(labelled.frames).stage_ms.items():
+            samples[stage].append(milliseconds)
+    return percentiles(samples)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How long the stages of the core take.")
+    parser.add_argument("bag", type=Path, nargs="?", help="a bag with ground truth (default: the sample bag)")
+    parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--sets", type=int, default=40)
+    arguments = parser.parse_args()
+    sequence = BagSequence(arguments.bag or resource(SAMPLE_BAG))
+    sets = [labelled for _, labelled in zip(range(arguments.sets), sequence, strict=False)]
+    passes = [one_pass(sets) for _ in range(arguments.passes)]
+    rows = [
+        {"stage": stage, **{f"{part}_ms": min(each[stage][part] for each in passes) for part in ("p50", "p95")}}
+        for stage in passes[0]
+    ]
+    print_table(rows)
+    settings = {"bag": sequence.path.name, "sets": len(sets), "passes": arguments.passes, "followed": FOLLOWED}
+    print(f"written: {write_record('pipeline', rows, settings)}")
+
+
+if __name__ == "__main__":
+    main()

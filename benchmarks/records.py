@@ -1,0 +1,34 @@
+"""What all benchmarks share: a table on the terminal, a JSON file with the machine's description."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from geoseg_core.evaluation.machine import describe_machine
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """One line for each row, columns by the first row's keys."""
+    columns = list(rows[0])
+    cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
+    widths = [max(len(line[position]) for line in cells) for position in range(len(columns))]
+    for line in cells:
+        first, *others = (cell.ljust(width) if not position else cell.rjust(width)
+                          for position, (cell, width) in enumerate(zip(line, widths, strict=True)))  # fmt: skip
+        print("  ".join([first, *others]))
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def write_record(name: str, rows: list[dict[str, Any]], settings: dict[str, Any]) -> Path:
+    """Write benchmarks/results/NAME.json: settings, rows, machine, date."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    record = {"settings": settings, "rows": rows, "machine": describe_machine(), "date": time.strftime("%Y-%m-%d")}
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    return path
