@@ -3,7 +3,7 @@
 Every edge is stored as child_to_parent: it maps coordinates in the child frame to the parent frame.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -38,7 +38,8 @@ class TransformTree:
     """Frames connected by timed edges; static edges hold at any time.
 
     Args:
-        history_ns: poses older than the newest of their edge by more than this are forgotten.
+        history_ns: poses older than the newest of their edge by more than this are forgotten. A pose that comes
+            that late says that time has gone back: its edge begins anew.
     """
 
     def __init__(self, history_ns: int = 10_000_000_000) -> None:
@@ -61,7 +62,7 @@ class TransformTree:
         if edge is None or edge.parent != parent or edge.static != static:
             edge = self._edges[child] = Edge(parent, static)
         pose = Pose(stamp_ns, translation, quaternion)
-        if static:
+        if static or (edge.poses and stamp_ns < edge.poses[-1].stamp_ns - self._history_ns):
             edge.poses = [pose]
             return
         position = bisect_left(edge.poses, stamp_ns, key=attrgetter("stamp_ns"))
@@ -93,6 +94,14 @@ class TransformTree:
     def clear(self) -> None:
         """Forget all poses that move; static ones stay."""
         self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
+
+    def forget_after(self, stamp_ns: int) -> None:
+        """Forget moving poses later than this: after a jump back in time they belong to the past."""
+        for child, edge in list(self._edges.items()):
+            if not edge.static:
+                del edge.poses[bisect_right(edge.poses, stamp_ns, key=attrgetter("stamp_ns")) :]
+                if not edge.poses:
+                    del self._edges[child]
 
     def _path(self, target: str, source: str) -> tuple[list[str], list[str]]:
         """The frames below the nearest common ancestor, on the source's side and on the target's."""

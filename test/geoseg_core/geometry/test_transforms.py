@@ -96,6 +96,29 @@ def test_clear_forgets_what_moves_and_keeps_what_does_not():
         tree.lookup("world", "camera", 10)
 
 
+def test_time_that_goes_back_begins_an_edge_anew():
+    tree = TransformTree(history_ns=100)
+    tree.insert("world", "camera", 1000, shift(1))
+    tree.insert("world", "camera", 500, shift(2))
+    assert tree.lookup("world", "camera", 500)[0, 3] == 2
+    with pytest.raises(TransformError, match="from 500 to 500"):
+        tree.lookup("world", "camera", 1000)
+
+
+def test_forget_after_drops_what_a_jump_back_made_future():
+    tree = TransformTree()
+    tree.insert("world", "base", 0, shift(3), static=True)
+    for stamp_ns in (100, 200, 300):
+        tree.insert("world", "camera", stamp_ns, shift(stamp_ns))
+    tree.forget_after(200)
+    assert tree.lookup("base", "camera", 200)[0, 3] == 197
+    with pytest.raises(TransformError, match="from 100 to 200"):
+        tree.lookup("world", "camera", 300)
+    tree.forget_after(50)
+    with pytest.raises(TransformError, match="expected a chain"):
+        tree.lookup("world", "camera", 100)
+
+
 @pytest.mark.parametrize(
     "insert",
     [

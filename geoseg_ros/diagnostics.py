@@ -1,0 +1,201 @@
+"""What the node knows of itself: counters and times, and the DiagnosticArray made of them."""
+
+import sys
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable
+from threading import Lock
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from std_msgs.msg import Header
+
+from geoseg_core.results import SceneResult
+from geoseg_core.synchronizer import IMAGE, SyncCounts
+from geoseg_ros.parameters import NodeConfig
+
+WINDOW = 200  # newest values that percentiles are taken of
+RECENT_S = 10.0
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+class Statistics:
+    """Counters of one node, fed by the executor's thread and the worker's.
+
+    Args:
+        warn: says a line; called for the first refusal of a kind, and every RECENT_S while they go on.
+    """
+
+    def __init__(self, warn: Callable[[str], object]) -> None:
+        self._lock = Lock()
+        self._warn = warn
+        self._said_s: dict[tuple[str, str, str], float] = {}
+        self._times_ms: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW))
+        self._done_s: deque[float] = deque(maxlen=WINDOW)
+        self.restart()
+        self.refused: Counter[tuple[str, str, str]] = Counter()
+        self.refused_s: dict[str, float] = {}
+        self.sets: Counter[str] = Counter()
+        self.heard_s: dict[str, float] = {}
+        self.newest: SceneResult | None = None
+        self.incompatible: set[str] = set()
+
+    def restart(self) -> None:
+        """Silence counts from now on."""
+        self.started_s = time.monotonic()
+
+    def refuse(self, source: str, kind: str, error: Exception) -> None:
+        """Count a message that was refused, and say so; the words before the first colon are its reason."""
+        key = (source, kind, str(error).split(":", maxsplit=1)[0])
+        now_s = time.monotonic()
+        with self._lock:
+            self.refused[key] += 1
+            self.refused_s[source] = now_s
+            is_news = now_s - self._said_s.get(key, -RECENT_S) >= RECENT_S
+            if is_news:
+                self._said_s[key] = now_s
+        if is_news:
+            self._warn(f"refused {kind} of {source!r} ({self.refused[key]} so far): {error}")
+
+    def count_set(self, outcome: str) -> None:
+        """processed, superseded, failed, undecodable or time_jump."""
+        with self._lock:
+            self.sets[outcome] += 1
+            if outcome == "processed":
+                self._done_s.append(time.monotonic())
+
+    def arrived(self, camera: str, kind: str, age_ms: float) -> None:
+        """A message came, `age_ms` after its stamp by the node's clock."""
+        with self._lock:
+            self._times_ms[f"{camera} {kind} arrival"].append(age_ms)
+            if kind == IMAGE:
+                self.heard_s[camera] = time.monotonic()
+
+    def timed(self, times_ms: dict[str, float]) -> None:
+        """Times of one set by stage."""
+        with self._lock:
+            for stage, value in times_ms.items():
+                self._times_ms[stage].append(value)
+
+    def percentiles(self) -> dict[str, tuple[float, float]]:
+        """Median and 95th percentile of each stage, ms."""
+        with self._lock:
+            recent = {stage: list(values) for stage, values in self._times_ms.items()}
+        return {stage: (float(np.median(each)), float(np.percentile(each, 95))) for stage, each in recent.items()}
+
+    def rate_hz(self) -> float:
+        """Sets processed per second over the last five."""
+        since_s = time.monotonic() - 5.0
+        with self._lock:
+            recent = [each for each in self._done_s if each > since_s]
+        return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 else 0.0
+
+    def since_last_s(self) -> float:
+        """Seconds since the newest processed set, or since the start."""
+        with self._lock:
+            return time.monotonic() - (self._done_s[-1] if self._done_s else self.started_s)
+
+
+def diagnostics_to_msg(
+    header: Header, config: NodeConfig, statistics: Statistics, counts: SyncCounts
+) -> DiagnosticArray:
+    """One status for the pipeline, one for the connections, one for each camera."""
+    percentiles = statistics.percentiles()
+    status = [
+        _pipeline_status(config, statistics, counts, percentiles),
+        _connection_status(statistics),
+        *(_camera_status(camera, config, statistics, counts, percentiles) for camera in config.cameras),
+    ]
+    return DiagnosticArray(header=header, status=status)
+
+
+def _pipeline_status(
+    config: NodeConfig, statistics: Statistics, counts: SyncCounts, percentiles: dict[str, tuple[float, float]]
+) -> DiagnosticStatus:
+    latency_s = percentiles.get("latency", (0.0, 0.0))[1] / 1000
+    idle_s = statistics.since_last_s()
+    limits = config.diagnostics
+    level, words = OK, "running"
+    if idle_s > limits.stale_s:
+        level, words = WARN, f"no set for {idle_s:.1f} s"
+    if latency_s > limits.warn_latency_s:
+        level, words = WARN, f"slow: 95 % of the sets are done within {latency_s * 1000:.0f} ms"
+    if latency_s > limits.error_latency_s:
+        level = ERROR
+    values = {
+        "rate_hz": f"{statistics.rate_hz():.2f}",
+        "sets_synchronised": counts.sets,
+        "sets_partial": counts.partial_sets,
+        "time_jumps": counts.time_jumps,
+        **{f"sets_{outcome}": number for outcome, number in sorted(statistics.sets.items())},
+        "idle_s": f"{idle_s:.2f}",
+        **_stage_values(percentiles, lambda stage: "arrival" not in stage),
+        **_memory_values(statistics.newest),
+        "gpu_memory_mb": f"{_gpu_memory_mb():.0f}",
+    }
+    return _status("pipeline", level, words, values)
+
+
+def _memory_values(newest: SceneResult | None) -> dict[str, object]:
+    if newest is None:
+        return {"scale": "UNKNOWN", "objects": 0, "instances": 0}
+    tracked = {mask.object_id for view in newest.masks for mask in view.masks}
+    instances = () if newest.instances is None else newest.instances.instances
+    return {
+        "cameras": " ".join(newest.frames.cameras),
+        "missing": " ".join(newest.frames.missing),
+        "scale": newest.scale.status.name,
+        "scale_source": newest.scale.source,
+        "objects": len(tracked),
+        "instances": len(instances),
+        "points": 0 if newest.instances is None else len(newest.instances.cloud.xyz),
+    }
+
+
+def _gpu_memory_mb() -> float:
+    torch = sys.modules.get("torch")  # not loaded: nothing of ours is on a GPU, and loading it would take seconds
+    return torch.cuda.memory_reserved() / 1e6 if torch is not None and torch.cuda.is_available() else 0.0
+
+
+def _connection_status(statistics: Statistics) -> DiagnosticStatus:
+    peers = sorted(statistics.incompatible)
+    words = f"incompatible QoS: {'; '.join(peers)}" if peers else "all peers have compatible QoS"
+    return _status("connections", WARN if peers else OK, words, {"incompatible": len(peers)})
+
+
+def _camera_status(
+    camera: str,
+    config: NodeConfig,
+    statistics: Statistics,
+    counts: SyncCounts,
+    percentiles: dict[str, tuple[float, float]],
+) -> DiagnosticStatus:
+    heard_s = statistics.heard_s.get(camera)
+    silent_s = time.monotonic() - (statistics.started_s if heard_s is None else heard_s)
+    level, words = OK, "receiving"
+    if silent_s > config.sync.missing_timeout_s:
+        level, words = WARN, "no image yet" if heard_s is None else f"missing: no image for {silent_s:.1f} s"
+    refused = {f"{kind} refused: {why}": n for (each, kind, why), n in statistics.refused.items() if each == camera}
+    dropped = {f"{kind} dropped: {why}": n for ((each, kind), why), n in counts.dropped.items() if each == camera}
+    values = {
+        **{f"{kind} received": number for (each, kind), number in counts.received.items() if each == camera},
+        **{f"{kind} matched": number for (each, kind), number in counts.matched.items() if each == camera},
+        **dropped,
+        **refused,
+        **_stage_values(percentiles, lambda stage: stage.startswith(f"{camera} ")),
+    }
+    is_recent = time.monotonic() - statistics.refused_s.get(camera, -RECENT_S) < RECENT_S
+    if level == OK and is_recent:
+        level, words = WARN, f"refused: {', '.join(f'{why} ({number})' for why, number in refused.items())}"
+    return _status(f"camera {camera}", level, words, values)
+
+
+def _stage_values(percentiles: dict[str, tuple[float, float]], wanted: Callable[[str], bool]) -> dict[str, str]:
+    chosen = {stage: both for stage, both in percentiles.items() if wanted(stage)}
+    medians = {f"{stage}_ms_p50": f"{both[0]:.2f}" for stage, both in chosen.items()}
+    return medians | {f"{stage}_ms_p95": f"{both[1]:.2f}" for stage, both in chosen.items()}
+
+
+def _status(name: str, level: bytes, words: str, values: dict[str, object]) -> DiagnosticStatus:
+    pairs: Iterable[KeyValue] = (KeyValue(key=key, value=str(value)) for key, value in values.items())
+    return DiagnosticStatus(name=f"geoseg: {name}", level=level, message=words, values=list(pairs))

@@ -1,0 +1,225 @@
+"""The perception node: camera images in; masks, labelled clouds, instances and answers to prompts out.
+
+Hears, for each camera C of the parameter `cameras`: C/image (or C/image/compressed), C/camera_info, C/depth (or
+C/depth/compressedDepth); /tf, /tf_static; ~/prompt.
+Says ~/cross_view_masks, ~/instances, ~/instances/cloud, ~/instances/boxes, ~/prompt_masks, ~/events, ~/C/labels,
+~/C/overlay, /diagnostics. Services and the action are in services.py.
+Frames: each image in its own optical frame; everything in 3-D in the parameter `world_frame`.
+
+One thread (the executor's) receives and groups; one other (the worker's) decodes, computes and publishes.
+"""
+
+import sys
+import traceback
+from functools import partial
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.clock import TimeJump as ClockJump
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import Header
+
+from geoseg_core.errors import GeosegError
+from geoseg_core.pipeline import ScenePipeline
+from geoseg_core.synchronizer import TimeJump
+from geoseg_core.warm_up import warm_up
+from geoseg_ros.camera_rig import CameraRig
+from geoseg_ros.diagnostics import Statistics, diagnostics_to_msg
+from geoseg_ros.environment import set_ros_environment
+from geoseg_ros.frames import FrameBuilder
+from geoseg_ros.inputs import Inputs
+from geoseg_ros.parameters import NodeParameters
+from geoseg_ros.publishers import Outputs
+from geoseg_ros.qos_peers import QosPeers
+from geoseg_ros.scene import Scene
+from geoseg_ros.services import Services
+from geoseg_ros.worker import Arrival, Worker
+
+POLL_S = 0.1
+# While the model computes, a message that comes in waits this long for Python's lock, several times; 5 ms by default.
+SWITCH_INTERVAL_S = 0.0005
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class PerceptionNode(LifecycleNode):
+    """See the module's docstring.
+
+    Raises:
+        BadConfig: a parameter given at start is refused.
+    """
+
+    def __init__(self, name: str = "geoseg", **options) -> None:
+        super().__init__(name, **options)
+        self._configuration = NodeParameters(self)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._worker: Worker | None = None
+        self._inputs: Inputs | None = None
+        self._timers_of_activity: list = []
+
+    @property
+    def autostart(self) -> bool:
+        return self._configuration.config.autostart
+
+    def make_pipeline(self) -> ScenePipeline:
+        """The model; the seam where another one is put in."""
+        return ScenePipeline(self._configuration.config.pipeline)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read the parameters, build the model, announce outputs and services."""
+        config = self._configuration.config
+        log = self.get_logger()
+        try:
+            warm_up(self.make_pipeline())
+            pipeline = self.make_pipeline()
+        except GeosegError as error:
+            log.error(f"not configured: {error}")
+            return FAILURE
+        self._statistics = Statistics(log.warning)
+        self._rig = CameraRig(config.cameras, config.world_frame)
+        self._outputs = Outputs(self, config.cameras, config.world_frame, config.pipeline.geometry.encoder)
+        builder = FrameBuilder(self._rig, config, self._statistics)
+        self._scene = Scene(
+            pipeline, builder, self._outputs, self._statistics, config.pipeline.tasks, self.get_clock(), log.info
+        )
+        self._answering = Services(self, self._configuration, self._scene, self._outputs)
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the worker, then listen."""
+        config = self._configuration.config
+        self._statistics.restart()
+        self._worker = self._answering.worker = Worker(self._scene.process, self._failed, self._wake)
+        try:
+            self._inputs = Inputs(
+                self, config, self._rig, self._statistics, self._offer, self._time_jumped, self._camera_changed
+            )
+        except GeosegError as error:
+            self.get_logger().error(f"not activated: {error}")
+            self._stop()
+            return FAILURE
+        self._peers = QosPeers(self, lambda: [*self._inputs.subscriptions, *self._outputs.publishers])
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # they must go on while the simulation's time stands still
+        self._timers_of_activity = [
+            self.create_timer(POLL_S, self._poll, clock=steady),
+            self.create_timer(config.diagnostics.period_s, self._diagnose, clock=steady),
+        ]
+        back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-config.sync.max_age_s))
+        self._clock_watch = self.get_clock().create_jump_callback(back, post_callback=self._clock_jumped)
+        self.get_logger().info(f"active: cameras {' '.join(config.cameras)}, tasks {' '.join(config.pipeline.tasks)}")
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening and computing; the memory stays."""
+        self._stop()
+        return SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of the model, the outputs and the services."""
+        self._answering.close()
+        self._outputs.close()
+        del self._answering, self._outputs, self._scene, self._rig
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop for good."""
+        self._stop()
+        return SUCCESS
+
+    def destroy_node(self) -> None:
+        """Stop the worker first: it publishes through this node."""
+        self._stop()
+        super().destroy_node()
+
+    def _stop(self) -> None:
+        for timer in self._timers_of_activity:
+            self.destroy_timer(timer)
+        self._timers_of_activity = []
+        if self._inputs is not None:
+            self._clock_watch.unregister()
+            self._inputs.close()
+            self._inputs = None
+        if self._worker is not None:
+            self._answering.worker = None
+            self._worker.stop()
+            self._worker = None
+
+    def _offer(self, arrival: Arrival) -> None:
+        if self._worker.offer(arrival):
+            self._statistics.count_set("superseded")
+
+    def _camera_changed(self, camera: str, why: str) -> None:
+        self._worker.call(partial(self._scene.flush, camera, why))
+
+    def _time_jumped(self, jump: TimeJump) -> None:
+        self._begin_anew(jump.to_ns, f"time jumped from {jump.from_ns / 1e9:.3f} s to {jump.to_ns / 1e9:.3f} s")
+
+    def _clock_jumped(self, jump: ClockJump) -> None:
+        self._inputs.clear()
+        self._begin_anew(
+            self.get_clock().now().nanoseconds, f"the clock jumped by {jump.delta.nanoseconds / 1e9:.3f} s"
+        )
+
+    def _begin_anew(self, to_ns: int, why: str) -> None:
+        if self._worker.withdraw():
+            self._statistics.count_set("time_jump")
+        self._rig.forget_after(to_ns + round(self._configuration.config.sync.max_age_s * 1e9))
+        self._worker.call(partial(self._scene.reset, why))
+
+    def _failed(self, error: Exception, what: str) -> None:
+        self._statistics.count_set("failed")
+        self.get_logger().error(f"{what} failed: {''.join(traceback.format_exception(error))}")
+
+    def _wake(self) -> None:
+        if self.executor is not None:
+            self.executor.wake()
+
+    def _poll(self) -> None:
+        self._inputs.poll()
+        found = self._peers.look()
+        for peer in sorted(found - self._statistics.incompatible):
+            self.get_logger().warning(f"incompatible QoS, nothing comes through: {peer}")
+        self._statistics.incompatible = found
+
+    def _diagnose(self) -> None:
+        header = Header(stamp=self.get_clock().now().to_msg())
+        counts = self._inputs.synchronizer.counts
+        self._diagnostics.publish(diagnostics_to_msg(header, self._configuration.config, self._statistics, counts))
+
+
+def create_node() -> PerceptionNode:
+    """The node, started as its parameter `autostart` says.
+
+    Raises:
+        BadConfig: a parameter is refused.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    node = PerceptionNode()
+    if node.autostart and node.trigger_configure() == SUCCESS:
+        node.trigger_activate()
+    return node
+
+
+def main() -> None:
+    """Run the node alone in its process until SIGINT or SIGTERM."""
+    set_ros_environment()
+    rclpy.init()
+    try:
+        node = create_node()
+    except GeosegError as error:
+        sys.exit(f"geoseg perception: {error}")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The model's side of the perception node: every method runs in the worker's thread, except where it says so."""
+
+import time
+from collections.abc import Callable
+
+from rclpy.clock import Clock
+
+from geoseg_core.errors import BadInput, GeosegError
+from geoseg_core.pipeline import ScenePipeline
+from geoseg_core.prompts import Prompt
+from geoseg_core.views import FrameSet
+from geoseg_ros import msg
+from geoseg_ros.diagnostics import Statistics
+from geoseg_ros.frames import FrameBuilder
+from geoseg_ros.publishers import Outputs
+from geoseg_ros.worker import Arrival
+
+
+class Scene:
+    """Decode a set, run the pipeline on it, publish; answer prompts on the newest set.
+
+    Args:
+        tell: says a line of information.
+    """
+
+    def __init__(
+        self,
+        pipeline: ScenePipeline,
+        builder: FrameBuilder,
+        outputs: Outputs,
+        statistics: Statistics,
+        tasks: tuple[str, ...],
+        clock: Clock,
+        tell: Callable[[str], object],
+    ) -> None:
+        self.pipeline = pipeline
+        self._builder = builder
+        self._outputs = outputs
+        self._statistics = statistics
+        self._tasks = tasks
+        self._clock = clock
+        self._tell = tell
+        self._newest: FrameSet | None = None
+        self._sizes: dict[str, tuple[int, int]] = {}
+
+    def process(self, arrival: Arrival) -> None:
+        """One set, from messages to messages. Without any task it is only counted."""
+        begun_ns = time.monotonic_ns()
+        times_ms = {"wait": (begun_ns - arrival.arrived_ns) / 1e6}
+        if self._tasks:
+            frames = self._builder.build(arrival.synced)
+            if frames is None:
+                self._statistics.count_set("undecodable")
+                return
+            times_ms["decode"] = (time.monotonic_ns() - begun_ns) / 1e6
+            if not self._run(frames, times_ms):
+                return
+        times_ms["latency"] = (time.monotonic_ns() - arrival.arrived_ns) / 1e6
+        times_ms["age"] = (self._clock.now().nanoseconds - arrival.synced.stamp_ns) / 1e6
+        times_ms["overhead"] = times_ms["age"] - times_ms.get("core", 0.0)
+        self._statistics.timed(times_ms)
+        self._statistics.count_set("processed")
+
+    def _run(self, frames: FrameSet, times_ms: dict[str, float]) -> bool:
+        self._flush_resized(frames)
+        begun_ns = time.monotonic_ns()
+        try:
+            result = self.pipeline.process(frames)
+        except BadInput as error:  # such as no depth or no calibration yet: no fault of the model
+            self._statistics.refuse("set", "frames", error)
+            self._statistics.count_set("unusable")
+            return False
+        core_ns = time.monotonic_ns()
+        self._newest = result.frames
+        self._statistics.newest = result
+        self._outputs.publish(result)
+        times_ms |= {stage: ms for stage, ms in result.stage_ms.items() if stage != "total"}
+        times_ms["core"] = (core_ns - begun_ns) / 1e6
+        times_ms["publish"] = (time.monotonic_ns() - core_ns) / 1e6
+        return True
+
+    def _flush_resized(self, frames: FrameSet) -> None:
+        for view in frames.views:
+            if self._sizes.get(view.camera, view.size) != view.size:
+                self.flush(view.camera, "its resolution changed")
+            self._sizes[view.camera] = view.size
+
+    def flush(self, camera: str, why: str) -> None:
+        """Forget what is remembered of one camera."""
+        self._newest = None
+        self.pipeline.flush_camera(camera)
+        self._tell(f"camera {camera!r}: {why}; what was remembered of it is forgotten")
+
+    def reset(self, why: str) -> None:
+        """Forget everything; does and says nothing where there is nothing since the last time."""
+        if self._newest is None:
+            return
+        self._newest = None
+        self.pipeline.reset_memory()
+        self._tell(f"{why}; the memory is reset")
+
+    def cameras(self) -> tuple[str, ...]:
+        """Cameras of the newest set. Safe in any thread."""
+        newest = self._newest
+        return () if newest is None else newest.cameras
+
+    def segment(self, prompt: Prompt, request_id: str) -> msg.PromptMasks | None:
+        """Answer once; None while there is no set with the prompt's camera."""
+        if prompt.camera not in self.cameras():
+            return None
+        return self._outputs.answer(self.pipeline.segment(prompt), request_id)
+
+    def track(self, prompt: Prompt, object_id: int, label: str, request_id: str) -> msg.PromptMasks | None:
+        """Follow from now on, or correct; None while there is no set with the prompt's camera."""
+        if prompt.camera not in self.cameras():
+            return None
+        return self._outputs.answer(self.pipeline.track_object(prompt, object_id, label), request_id)
+
+    def forget_object(self, object_id: int) -> str:
+        self.pipeline.forget_object(object_id)
+        return f"object {object_id} is not followed any more"
+
+    def reset_now(self) -> str:
+        """Forget everything because somebody asks for it."""
+        self._newest = None
+        self.pipeline.reset_memory()
+        return "the memory is reset"
+
+    def save_memory(self, path: str) -> tuple[int, ...]:
+        return self._with_file(self.pipeline.save_memory, path)
+
+    def load_memory(self, path: str) -> tuple[int, ...]:
+        return self._with_file(self.pipeline.load_memory, path)
+
+    def _with_file(self, action: Callable[[str], tuple[int, ...]], path: str) -> tuple[int, ...]:
+        try:
+            return action(path)
+        except OSError as error:
+            raise GeosegError(f"expected a file that can be used, got {path!r}: {error}") from error

@@ -1,0 +1,193 @@
+"""Services, the action and the prompt topic. All are awaited, so that images come in while the model answers."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from rclpy.action import ActionServer, CancelResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+
+from geoseg_core.errors import BadInput, GeosegError
+from geoseg_ros import action, conversions, msg, srv
+from geoseg_ros.parameters import NodeParameters
+from geoseg_ros.publishers import Outputs
+from geoseg_ros.scene import Scene
+from geoseg_ros.sensor_messages import time_to_msg
+from geoseg_ros.worker import Request, Worker
+
+
+class Services:
+    """What can be asked of the node; refuses everything while `worker` is None (the node is not active)."""
+
+    def __init__(self, node: Node, parameters: NodeParameters, scene: Scene, outputs: Outputs) -> None:
+        self._node = node
+        self._parameters = parameters
+        self._scene = scene
+        self._outputs = outputs
+        self.worker: Worker | None = None
+        # A callback that awaits keeps its group busy: in the node's own group it would hold up all subscriptions.
+        self._group = ReentrantCallbackGroup()
+        self._goals: dict[bytes, Request] = {}
+        offers: list[tuple[type, str, Callable[..., Any]]] = [
+            (srv.Segment, "segment", self._segment),
+            (srv.TrackObject, "track_object", self._track_object),
+            (srv.ForgetObject, "forget_object", self._forget_object),
+            (srv.ListObjects, "list_objects", self._list_objects),
+            (srv.ResetMemory, "reset_memory", self._reset_memory),
+            (srv.SaveMemory, "save_memory", partial(self._use_file, scene.save_memory)),
+            (srv.LoadMemory, "load_memory", partial(self._use_file, scene.load_memory)),
+        ]
+        self._services = [
+            node.create_service(kind, f"~/{name}", callback, callback_group=self._group)
+            for kind, name, callback in offers
+        ]
+        self._prompts = node.create_subscription(
+            msg.Prompt, "~/prompt", self._answer_topic, 10, callback_group=self._group
+        )
+        self._action = ActionServer(
+            node, action.AcquireObject, "~/acquire_object", self._acquire, callback_group=self._group,
+            cancel_callback=self._cancel,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        for service in self._services:
+            self._node.destroy_service(service)
+        self._node.destroy_subscription(self._prompts)
+        self._action.destroy()
+
+    def _request(self, attempt: Callable[[], Any], timeout_s: float = 0.0, camera: str = "") -> Request:
+        """A request for the worker.
+
+        Raises:
+            GeosegError: the node is not active.
+        """
+        if self.worker is None:
+            raise GeosegError("expected an active node, but it is inactive; activate it and ask again")
+        patience_s = timeout_s if timeout_s > 0 else self._parameters.config.prompt_timeout_s
+        too_late = f"expected a frame set with camera {camera!r} within {patience_s:g} s, none came; is it publishing?"
+        return Request(attempt, time.monotonic() + patience_s, too_late)
+
+    async def _ask(self, attempt: Callable[[], Any]) -> Any:
+        request = self._request(attempt)
+        return await self.worker.ask(request)
+
+    def _prompt_request(self, message: msg.Prompt, timeout_s: float, is_tracked: bool) -> Request:
+        """The request for a prompt.
+
+        Raises:
+            GeosegError: the prompt can't be right for any set, or the node is not active.
+        """
+        prompt = conversions.prompt_from_msg(message)
+        if prompt.camera not in self._parameters.config.cameras:
+            raise BadInput(
+                f"prompt: expected a camera of {list(self._parameters.config.cameras)}, got {prompt.camera!r:.80}"
+            )
+        if is_tracked:
+            attempt = partial(self._scene.track, prompt, message.object_id, message.label, message.request_id)
+        else:
+            attempt = partial(self._scene.segment, prompt, message.request_id)
+        return self._request(partial(self._publish_too, attempt), timeout_s, prompt.camera)
+
+    def _publish_too(self, attempt: Callable[[], msg.PromptMasks | None]) -> msg.PromptMasks | None:
+        answer = attempt()
+        if answer is not None:
+            self._outputs.publish_answer(answer)
+        return answer
+
+    async def _segment(self, request: Any, response: Any) -> Any:
+        return await self._answer_service(request, response, is_tracked=False)
+
+    async def _track_object(self, request: Any, response: Any) -> Any:
+        response = await self._answer_service(request, response, is_tracked=True)
+        response.object_id = response.result.object_id
+        return response
+
+    async def _answer_service(self, request: Any, response: Any, is_tracked: bool) -> Any:
+        try:
+            asked = self._prompt_request(request.prompt, request.timeout_s, is_tracked)
+            response.result = await self.worker.ask(asked)
+            response.success, response.message = True, f"answered on {' '.join(response.result.cameras)}"
+        except GeosegError as error:
+            response.message = str(error)
+        return response
+
+    async def _forget_object(self, request: Any, response: Any) -> Any:
+        return await self._do(partial(self._scene.forget_object, request.object_id), response)
+
+    async def _reset_memory(self, request: Any, response: Any) -> Any:
+        return await self._do(self._scene.reset_now, response)
+
+    async def _do(self, task: Callable[[], str], response: Any) -> Any:
+        try:
+            response.message = await self._ask(task)
+            response.success = True
+        except GeosegError as error:
+            response.message = str(error)
+        return response
+
+    async def _list_objects(self, request: Any, response: Any) -> Any:
+        try:
+            objects = await self._ask(self._scene.pipeline.objects)
+        except GeosegError as error:
+            self._node.get_logger().warning(f"list_objects: {error}")
+            return response
+        response.object_ids = [each.object_id for each in objects]
+        response.labels = [each.label for each in objects]
+        response.last_seen = [time_to_msg(each.last_seen_ns) for each in objects]
+        return response
+
+    async def _use_file(self, use: Callable[[str], tuple[int, ...]], request: Any, response: Any) -> Any:
+        try:
+            response.object_ids = list(await self._ask(partial(use, request.path)))
+            response.success = True
+            response.message = f"{len(response.object_ids)} objects, {request.path}"
+        except GeosegError as error:
+            response.message = str(error)
+        return response
+
+    async def _answer_topic(self, message: msg.Prompt) -> None:
+        try:
+            asked = self._prompt_request(message, 0.0, is_tracked=message.object_id != 0)
+            await self.worker.ask(asked)
+        except GeosegError as error:
+            self._node.get_logger().warning(f"refused prompt {message.request_id!r:.80}: {error}")
+            self._outputs.publish_answer(msg.PromptMasks(request_id=message.request_id, error=str(error)))
+
+    async def _acquire(self, goal: ServerGoalHandle) -> action.AcquireObject.Result:
+        result = action.AcquireObject.Result()
+        key = bytes(goal.goal_id.uuid)
+        try:
+            asked = self._prompt_request(goal.request.prompt, goal.request.timeout_s, is_tracked=True)
+            asked.waiting = partial(self._feedback, goal, "waiting_for_images", 0.1)
+            self._goals[key] = asked
+            is_seen = goal.request.prompt.camera in self._scene.cameras()
+            self._feedback(goal, "segmenting" if is_seen else "waiting_for_images", 0.1)
+            answer = await self.worker.ask(asked)
+        except GeosegError as error:
+            result.message = str(error)
+            goal.abort()
+            return result
+        finally:
+            self._goals.pop(key, None)
+        if answer is None:
+            result.message = "cancelled"
+            goal.canceled()
+            return result
+        result.success, result.message, result.result = True, f"object {answer.object_id} is followed", answer
+        self._feedback(goal, "done", 1.0)
+        goal.succeed()
+        return result
+
+    def _feedback(self, goal: ServerGoalHandle, stage: str, progress: float) -> None:
+        cameras = list(self._scene.cameras())
+        goal.publish_feedback(action.AcquireObject.Feedback(stage=stage, cameras=cameras, progress=progress))
+
+    def _cancel(self, goal: ServerGoalHandle) -> CancelResponse:
+        asked = self._goals.get(bytes(goal.goal_id.uuid))
+        if asked is None or asked.is_running or asked.future.done():
+            return CancelResponse.REJECT
+        asked.future.set_result(None)
+        return CancelResponse.ACCEPT
