@@ -20,7 +20,7 @@ from geoseg_core.instances.lifting import instance
 from geoseg_core.instances.segmenter import InstanceConfig, InstanceSegmenter, Layout
 from geoseg_core.prompting.regions import PromptConfig, prompted_mask
 from geoseg_core.prompts import Prompt
-from geoseg_core.results import ObjectEvent, PromptResult, SceneResult, ViewMasks
+from geoseg_core.results import PromptResult, SceneResult, ViewMasks
 from geoseg_core.views import FrameSet
 
 TASKS = ("cross_view", "instances", "prompts")
@@ -65,7 +65,6 @@ class ScenePipeline:
         self._flat: dict[int, FlatThing] = {}
         self._scene: EncodedScene | None = None
         self._layout: Layout | None = None
-        self._events: list[ObjectEvent] = []
 
     def process(self, frames: FrameSet) -> SceneResult:
         """Encode a set once, follow all objects into it, find its instances.
@@ -87,7 +86,7 @@ class ScenePipeline:
         masks = self._masks() if "cross_view" in self.config.tasks else ()
         if "cross_view" in self.config.tasks:
             stage_ms["cross_view"] = _since(moment)
-        events, self._events = tuple(self._events), []
+        events = self._segmenter.keeper.take_events()
         stage_ms["total"] = _since(started)
         return SceneResult(self._scene.frames, masks, instances, events, self._scene.scale, stage_ms)
 
@@ -144,7 +143,6 @@ class ScenePipeline:
         self._segmenter.reset()
         self._flat.clear()
         self._scene = self._layout = None
-        self._events = []
 
     def flush_camera(self, camera: str) -> None:
         """Forget what is remembered of one camera (its calibration or resolution changed), and the newest set."""
@@ -187,8 +185,7 @@ class ScenePipeline:
         if self._scene is None:
             raise BadInput("expected a processed frame set to answer on, got none yet; wait for the cameras")
         if self._layout is None:
-            self._layout, events = self._segmenter.update(self._scene)
-            self._events += events
+            self._layout = self._segmenter.update(self._scene)
         return self._layout
 
     def _masks(self) -> tuple[ViewMasks, ...]:
@@ -245,7 +242,7 @@ class ScenePipeline:
 
     def _keep_solid(self, layout: Layout, transfer: Transfer, object_id: int, label: str) -> int:
         """Follow the track that a transfer shows; make or correct it where it is not the same."""
-        keeper, voxels = self._segmenter.keeper, transfer.voxels[0].copy()
+        keeper, voxels = self._segmenter.keeper, transfer.voxels[0]
         number = next((i for i, track in enumerate(keeper.tracks) if object_id and track.object_id == object_id), -1)
         same = self._same_track(layout, voxels)
         if same >= 0 and number < 0:
@@ -253,8 +250,7 @@ class ScenePipeline:
             keeper.confirm(number)
         else:
             owner = layout.owner.copy()
-            number, events = keeper.claim(layout.foreground, owner, voxels, number, layout.scene.frames.stamp_ns)
-            self._events += events
+            number = keeper.claim(layout.foreground, owner, voxels, number, layout.scene.frames.stamp_ns)
             self._layout = replace(layout, owner=owner, tracks=tuple(keeper.tracks))
         track = keeper.tracks[number]
         track.followed, track.label = True, label or track.label

@@ -25,12 +25,11 @@ def lift(depth_m: np.ndarray, intrinsics: np.ndarray, camera_to_world: np.ndarra
     return cv2.transform(local, camera_to_world[:3].astype(np.float32))
 
 
-def normals(points: np.ndarray, step: int) -> np.ndarray:
-    """Unit normals (h, w, 3) of every `step`-th point of (H, W, 3), NaN at borders and holes."""
-    grid = points[::step, ::step]
-    result = np.full(grid.shape, np.nan, np.float32)
-    across = grid[1:-1, 2:] - grid[1:-1, :-2]
-    down = grid[2:, 1:-1] - grid[:-2, 1:-1]
+def normals(points: np.ndarray) -> np.ndarray:
+    """Unit normals (H, W, 3) of points (H, W, 3) from their neighbours, NaN at borders and holes."""
+    result = np.full(points.shape, np.nan, np.float32)
+    across = points[1:-1, 2:] - points[1:-1, :-2]
+    down = points[2:, 1:-1] - points[:-2, 1:-1]
     normal = result[1:-1, 1:-1]
     for axis in range(3):
         first, second = (axis + 1) % 3, (axis + 2) % 3

@@ -8,20 +8,17 @@ what is unseen (Hungarian assignment), and otherwise is new.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from geoseg_core.config import setting
 from geoseg_core.geometry.encoder import EncodedScene
-from geoseg_core.geometry.pointmap import SEEN_THROUGH, occlusion
-from geoseg_core.instances.clustering import ClusterConfig, spread
-from geoseg_core.instances.tracks import Track, motion, remember, signature, unseen_reason
+from geoseg_core.instances.association import MIN_HITS, divide, gap_is_free, match_unseen, overlaps
+from geoseg_core.instances.clustering import ClusterConfig
+from geoseg_core.instances.tracks import STALE_S, Track, motion, new_track, remember, signature, unseen_reason
 from geoseg_core.instances.voxels import Foreground
 from geoseg_core.results import EventKind, ObjectEvent
 
-MIN_HITS = 8
 LAST_ID = 65535
-REFUSED = 1e6
 
 
 @dataclass(frozen=True)
@@ -33,315 +30,265 @@ class IdentityConfig:
     remember_s: float = setting(30.0, "a thing unseen for so long is forgotten, unless it is followed", "s", 0.1, 3600.0)
     jump_m: float = setting(0.4, "an unseen thing is searched for within this distance", "m", 0.0, 10.0)
     colour_gate: float = setting(25.0, "and with a mean colour no farther than this (CIE Lab)", "", 0.0, 200.0)
-    split_gap_voxels: float = setting(3.0, "parts farther apart than this with free space between are two things",
-                                      "voxels", 1.0, 100.0)
+    split_gap_voxels: float = setting(
+        3.0, "parts farther apart than this with free space between are two things", "voxels", 1.0, 100.0
+    )
+
+
+@dataclass(eq=False)
+class Association:
+    """Work on one set: `owner` (M,) is filled step by step; `poses` holds motions already known by track index."""
+
+    scene: EncodedScene
+    foreground: Foreground
+    clusters: np.ndarray
+    sizes: np.ndarray
+    owner: np.ndarray
+    poses: dict[int, np.ndarray]
+    stamp_ns: int
 
 
 class IdentityKeeper:
-    """All tracks of one workplace."""
+    """All tracks of one workplace. `events` collects what happened until somebody takes it."""
 
     def __init__(self, config: IdentityConfig, cluster_config: ClusterConfig) -> None:
         self.config = config
         self.cluster_config = cluster_config
         self.tracks: list[Track] = []
+        self.events: list[ObjectEvent] = []
         self.next_id = 1
         self._started = False
 
     def clear(self) -> None:
-        """Forget all tracks; ids go on."""
-        self.tracks = []
-        self._started = False
+        """Forget all tracks and events; ids go on."""
+        self.tracks, self.events, self._started = [], [], False
 
     def replace(self, tracks: list[Track], next_id: int) -> None:
         """Take over remembered tracks; ids go on from `next_id`."""
         self.tracks, self.next_id = tracks, next_id
 
-    def confirm(self, number: int) -> None:
-        """Give a candidate its id at once."""
-        if self.tracks[number].object_id == 0:
-            self.tracks[number].object_id = self.new_id()
+    def take_events(self) -> tuple[ObjectEvent, ...]:
+        """The events since the last call."""
+        events, self.events = tuple(self.events), []
+        return events
 
     def new_id(self) -> int:
         """An id that was never given before; 0 when all are used up."""
         self.next_id += 1
         return self.next_id - 1 if self.next_id - 1 <= LAST_ID else 0
 
-    def update(
-        self, scene: EncodedScene, foreground: Foreground, clusters: np.ndarray, stamp_ns: int
-    ) -> tuple[np.ndarray, list[ObjectEvent]]:
-        """Follow all tracks into a new set; return the track index (M,) of every voxel (-1 = none) and the events."""
-        events: list[ObjectEvent] = []
-        sizes = np.bincount(clusters, minlength=1)
-        overlap = self._overlap(foreground, clusters, len(sizes), stamp_ns)
-        owner = np.full(len(clusters), -1, np.int32)
-        poses: dict[int, np.ndarray] = {}
-        for index in range(len(sizes)):
-            voxels = np.flatnonzero(clusters == index) if sizes[index] >= MIN_HITS else np.zeros(0, int)
-            rivals = np.flatnonzero(overlap[:, index])
-            if len(voxels) and len(rivals) == 1:
-                owner[voxels] = rivals[0]
-            elif len(voxels) and len(rivals) > 1:
-                owner[voxels] = self._divide(foreground, voxels, rivals, poses, stamp_ns)
-        self._match_unseen(foreground, clusters, sizes, owner, events, stamp_ns)
-        self._split(scene, foreground, clusters, sizes, owner, events, stamp_ns)
-        self._add_new(foreground, clusters, sizes, owner, stamp_ns)
-        self._remember_all(scene, foreground, owner, poses, events, stamp_ns)
-        self._started = True
-        return owner, events
+    def confirm(self, number: int) -> None:
+        """Give a candidate its id at once."""
+        if self.tracks[number].object_id == 0:
+            self.tracks[number].object_id = self.new_id()
 
-    def claim(
-        self, foreground: Foreground, owner: np.ndarray, voxels: np.ndarray, number: int, stamp_ns: int
-    ) -> tuple[int, list[ObjectEvent]]:
-        """Make voxels (M,) bool one thing because somebody says so; return its track index and the events.
+    def update(self, scene: EncodedScene, foreground: Foreground, clusters: np.ndarray) -> np.ndarray:
+        """Follow all tracks into a new set; return the track index (M,) of every voxel, -1 = none."""
+        sizes = np.bincount(clusters)
+        owner = np.full(len(clusters), -1, np.int32)
+        work = Association(scene, foreground, clusters, sizes, owner, {}, scene.frames.stamp_ns)
+        self._follow(work)
+        self._find_again(work)
+        self._split(work)
+        self._add_new(work)
+        self._remember(work)
+        self._started = True
+        return work.owner
+
+    def claim(self, foreground: Foreground, owner: np.ndarray, voxels: np.ndarray, number: int, stamp_ns: int) -> int:
+        """Make voxels (M,) bool one thing because somebody says so; changes `owner`, returns the track index.
 
         `number` is the track that it is (-1: a new one). What that track had beyond them becomes a thing of its own;
         other tracks lose what is claimed, and one that loses nearly all is merged into it.
         """
-        events: list[ObjectEvent] = []
+        voxels = voxels.copy()
         if number < 0:
             number = len(self.tracks)
-            self.tracks.append(self._track(foreground, voxels, stamp_ns))
-        else:
-            rest = (owner == number) & ~voxels
-            if rest.sum() >= self.cluster_config.min_voxels:
-                self._detach(foreground, number, rest, owner, events, stamp_ns)
-        track = self.tracks[number]
-        if track.object_id == 0:
-            track.object_id = self.new_id()
+            self.tracks.append(new_track(foreground, voxels, stamp_ns))
+        elif np.count_nonzero(rest := (owner == number) & ~voxels) >= self.cluster_config.min_voxels:
+            self._detach(foreground, number, rest, owner, stamp_ns, "divided by a prompt")
+        self.confirm(number)
         for other in np.unique(owner[voxels & (owner >= 0) & (owner != number)]):
-            self._take(foreground, owner, voxels, track, int(other), events, stamp_ns)
+            voxels |= self._take(foreground, owner, voxels, number, int(other), stamp_ns)
+        owner[owner == number] = -1
         owner[voxels] = number
-        self._reset_points(track, foreground, voxels)
+        track = self.tracks[number]
+        track.reset_points(foreground, voxels)
         track.last_seen_ns = stamp_ns
-        return number, events
+        return number
 
     def _take(
-        self, foreground: Foreground, owner: np.ndarray, voxels: np.ndarray, winner: Track, other: int,
-        events: list[ObjectEvent], stamp_ns: int,
-    ) -> None:
-        """Take claimed voxels from another track; what is left of it goes on, if it is enough."""
-        loser = self.tracks[other]
+        self, foreground: Foreground, owner: np.ndarray, voxels: np.ndarray, number: int, other: int, stamp_ns: int
+    ) -> np.ndarray:
+        """Take claimed voxels from another track; return (M,) bool what else of it comes along."""
+        winner, loser = self.tracks[number], self.tracks[other]
         left = (owner == other) & ~voxels
-        if left.sum() >= self.cluster_config.min_voxels:
-            self._reset_points(loser, foreground, left)
-            if loser.object_id:
-                partner = (winner.object_id,)
-                events.append(ObjectEvent(EventKind.SPLIT, loser.object_id, stamp_ns, "divided by a prompt", partner))
-            return
-        voxels |= owner == other
-        self._reset_points(loser, foreground, np.zeros(len(owner), bool))
+        if np.count_nonzero(left) >= self.cluster_config.min_voxels:
+            loser.reset_points(foreground, left)
+            self._tell(EventKind.SPLIT, loser, stamp_ns, "divided by a prompt", winner)
+            return np.zeros(len(owner), bool)
         winner.label = winner.label or loser.label
         winner.first_seen_ns = min(winner.first_seen_ns, loser.first_seen_ns)
         if loser.object_id:
-            related = (loser.object_id,)
-            events.append(ObjectEvent(EventKind.MERGED, winner.object_id, stamp_ns, "joined by a prompt", related))
-        loser.object_id, loser.followed, loser.last_seen_ns = 0, False, -(2**62)
+            self._tell(EventKind.MERGED, winner, stamp_ns, "joined by a prompt", loser)
+        loser.reset_points(foreground, np.zeros(len(owner), bool))
+        loser.object_id, loser.followed, loser.sets_seen = 0, False, -1
+        return left
 
-    @staticmethod
-    def _reset_points(track: Track, foreground: Foreground, voxels: np.ndarray) -> None:
-        track.points, track.colours = foreground.centres[voxels], foreground.colours[voxels]
-        track.fresh = np.ones(len(track.points), bool)
+    def _tell(self, kind: EventKind, track: Track, stamp_ns: int, reason: str, partner: Track | None = None) -> None:
+        """Note an event of a track that has an id."""
+        if track.object_id:
+            related = () if partner is None else (partner.object_id,)
+            self.events.append(ObjectEvent(kind, track.object_id, stamp_ns, reason, related))
 
-    def _overlap(self, foreground: Foreground, clusters: np.ndarray, count: int, stamp_ns: int) -> np.ndarray:
-        """Which tracks have a real part of their points in which clusters: (T, C) bool."""
-        result = np.zeros((len(self.tracks), count), bool)
-        for row, track in enumerate(self.tracks):
-            voxel = foreground.lattice.find(track.predicted(stamp_ns))
-            found = voxel[voxel >= 0]
-            hits = np.bincount(clusters[found], minlength=count)
-            result[row] = hits >= max(MIN_HITS, 0.05 * len(voxel))
-        return result
+    def _follow(self, work: Association) -> None:
+        """Clusters to the tracks that overlap them; divide those that several tracks overlap."""
+        overlap = overlaps(self.tracks, work.foreground, work.clusters, work.stamp_ns)
+        rivals = overlap.sum(0)
+        single = np.where(rivals == 1, overlap.argmax(0) if len(overlap) else -1, -1)
+        if len(single):
+            work.owner[:] = single[work.clusters]
+        for index in np.flatnonzero(rivals > 1):
+            voxels = np.flatnonzero(work.clusters == index)
+            numbers = np.flatnonzero(overlap[:, index])
+            tracks = [self.tracks[number] for number in numbers]
+            shared, poses = divide(tracks, work.foreground, voxels, work.stamp_ns, self.cluster_config.colour_weight)
+            work.owner[voxels] = numbers[shared]
+            work.poses.update(zip(numbers.tolist(), poses, strict=True))
 
-    def _divide(
-        self, foreground: Foreground, voxels: np.ndarray, rivals: np.ndarray, poses: dict[int, np.ndarray], stamp_ns: int
-    ) -> np.ndarray:
-        """Share the voxels of one cluster between the tracks that overlap it; their track indices."""
-        size, weight = foreground.lattice.voxel_m, self.cluster_config.colour_weight
-        centres, colours = foreground.centres[voxels].astype(np.float64), foreground.colours[voxels]
-        marks = signature(centres, colours, size, weight)
-        tree = cKDTree(marks)
-        distance = np.empty((len(rivals), len(voxels)))
-        for row, rival in enumerate(rivals):
-            track = self.tracks[rival]
-            known = track.fresh if track.fresh.sum() >= MIN_HITS else np.ones(len(track.points), bool)
-            ahead = track.predicted(stamp_ns)
-            pose = motion(ahead[known], track.colours[known], tree, centres, size, weight)
-            poses[int(rival)] = pose
-            moved = ahead @ pose[:3, :3].T + pose[:3, 3]
-            distance[row] = cKDTree(signature(moved, track.colours, size, weight)).query(marks)[0]
-        order = np.sort(distance, axis=0)
-        sure = (order[0] < 2.5) & (order[1] - order[0] > 0.5)
-        seeds = np.where(sure, distance.argmin(0), -1)
-        shared = spread(centres, colours, seeds, self.cluster_config.reach_voxels * size, weight * size)
-        shared = np.where(shared < 0, distance.argmin(0), shared)
-        return rivals[shared].astype(np.int32)
+    def _loose(self, work: Association) -> np.ndarray:
+        """Clusters that are large enough and that no track owns."""
+        taken = np.bincount(work.clusters, weights=work.owner >= 0, minlength=len(work.sizes)) > 0
+        return np.flatnonzero((work.sizes >= self.cluster_config.min_voxels) & ~taken)
 
-    def _match_unseen(
-        self, foreground: Foreground, clusters: np.ndarray, sizes: np.ndarray, owner: np.ndarray,
-        events: list[ObjectEvent], stamp_ns: int,
-    ) -> None:
-        """Give clusters that nobody overlaps to tracks that own nothing, by place, size and colour."""
-        owned = np.bincount(owner + 1, minlength=len(self.tracks) + 1)[1:]
-        unseen = np.flatnonzero(owned == 0)
-        taken = np.bincount(clusters, weights=owner >= 0, minlength=len(sizes)) > 0
-        loose = np.flatnonzero((sizes >= self.cluster_config.min_voxels) & ~taken)
+    def _find_again(self, work: Association) -> None:
+        owned = np.bincount(work.owner + 1, minlength=len(self.tracks) + 1)[1:]
+        unseen, loose = np.flatnonzero(owned == 0), self._loose(work)
         if len(unseen) == 0 or len(loose) == 0:
             return
-        cost = np.full((len(unseen), len(loose)), REFUSED)
-        for column, index in enumerate(loose):
-            mine = clusters == index
-            centre, colour = foreground.centres[mine].mean(0), foreground.colours[mine].mean(0)
-            for row, number in enumerate(unseen):
-                track = self.tracks[number]
-                away = np.linalg.norm(track.centre - centre) / max(self.config.jump_m, 1e-6)
-                tint = np.linalg.norm(track.colours.mean(0) - colour) / max(self.config.colour_gate, 1e-6)
-                ratio = abs(np.log(sizes[index] / len(track.points)))
-                if away < 1 and tint < 1 and ratio < 1.4:
-                    cost[row, column] = away + tint + 0.3 * ratio
-        for row, column in zip(*linear_sum_assignment(cost), strict=True):
-            if cost[row, column] < REFUSED:
-                owner[clusters == loose[column]] = unseen[row]
+        means = [
+            np.stack([np.bincount(work.clusters, values[:, axis]) for axis in range(3)], 1)[loose] / work.sizes[loose, None]
+            for values in (work.foreground.centres, work.foreground.colours)
+        ]
+        tracks = [self.tracks[number] for number in unseen]
+        gates = (self.config.jump_m, self.config.colour_gate)
+        for row, column in match_unseen(tracks, means[0], means[1], work.sizes[loose], *gates):
+            work.owner[work.clusters == loose[column]] = unseen[row]
 
-    def _split(
-        self, scene: EncodedScene, foreground: Foreground, clusters: np.ndarray, sizes: np.ndarray, owner: np.ndarray,
-        events: list[ObjectEvent], stamp_ns: int,
-    ) -> None:
+    def _split(self, work: Association) -> None:
         """Make two things of a track whose parts lie apart with free space seen between them."""
-        for number, track in enumerate(list(self.tracks)):
-            mine = owner == number
-            parts = np.bincount(clusters[mine], minlength=len(sizes))
-            parts = np.flatnonzero(parts >= max(self.cluster_config.min_voxels, 0.15 * parts.max(initial=1)))
-            if len(parts) < 2:
-                track.apart = 0
-                continue
-            counts = [int((mine & (clusters == part)).sum()) for part in parts]
-            main = parts[int(np.argmax(counts))]
-            others = [part for part in parts if part != main]
-            body = mine & (clusters == main)
-            free = [part for part in others if self._is_free(scene, foreground, body, mine & (clusters == part))]
+        count = len(work.sizes)
+        pairs = work.owner[work.owner >= 0].astype(np.int64) * count + work.clusters[work.owner >= 0]
+        shares = np.bincount(pairs, minlength=len(self.tracks) * count).reshape(len(self.tracks), count)
+        for number in range(len(self.tracks)):
+            track, share = self.tracks[number], shares[number]
+            parts = np.flatnonzero(share >= max(self.cluster_config.min_voxels, 0.15 * share.max(initial=0)))
+            main = int(share.argmax()) if count else 0
+            groups = [(work.owner == number) & (work.clusters == part) for part in parts if part != main]
+            centres, body = work.foreground.centres, (work.owner == number) & (work.clusters == main)
+            free = [
+                group
+                for group in groups
+                if gap_is_free(centres[body], centres[group], work.scene.views, work.foreground.lattice.voxel_m,
+                               self.config.split_gap_voxels)
+            ]  # fmt: skip
             track.apart = track.apart + 1 if free else 0
-            if track.apart < self.config.confirm_sets:
-                continue
-            track.apart = 0
-            for part in free:
-                self._detach(foreground, number, mine & (clusters == part), owner, events, stamp_ns)
-
-    def _is_free(self, scene: EncodedScene, foreground: Foreground, first: np.ndarray, second: np.ndarray) -> bool:
-        """Whether a view sees through the gap between two groups of voxels (M,) bool."""
-        goal, start = foreground.centres[first], foreground.centres[second]
-        distance, nearest = cKDTree(goal).query(start)
-        closest = int(distance.argmin())
-        size = foreground.lattice.voxel_m
-        if distance[closest] < self.config.split_gap_voxels * size:
-            return False
-        steps = np.linspace(0.25, 0.75, 5)[:, None]
-        between = start[closest] * (1 - steps) + goal[nearest[closest]] * steps
-        states = [occlusion(between.astype(np.float32), view, size, 0.004) for view in scene.views]
-        return bool((np.stack(states) == SEEN_THROUGH).any())
+            if track.apart >= self.config.confirm_sets:
+                track.apart = 0
+                for group in free:
+                    self._detach(work.foreground, number, group, work.owner, work.stamp_ns, "a part came off")
 
     def _detach(
-        self, foreground: Foreground, number: int, part: np.ndarray, owner: np.ndarray, events: list[ObjectEvent],
-        stamp_ns: int,
-    ) -> Track:
+        self, foreground: Foreground, number: int, part: np.ndarray, owner: np.ndarray, stamp_ns: int, reason: str
+    ) -> None:
         """Make voxels (M,) bool of a track a thing of their own."""
-        track = self.tracks[number]
-        child = self._track(foreground, part, stamp_ns)
-        child.object_id = self.new_id()
         owner[part] = len(self.tracks)
-        self.tracks.append(child)
-        if track.object_id:
-            events.append(ObjectEvent(EventKind.SPLIT, track.object_id, stamp_ns, "a part came off", (child.object_id,)))
-        return child
+        self.tracks.append(new_track(foreground, part, stamp_ns))
+        if self.tracks[number].object_id:
+            self.confirm(len(self.tracks) - 1)
+            self._tell(EventKind.SPLIT, self.tracks[number], stamp_ns, reason, self.tracks[-1])
 
-    def _add_new(
-        self, foreground: Foreground, clusters: np.ndarray, sizes: np.ndarray, owner: np.ndarray, stamp_ns: int
-    ) -> None:
-        taken = np.bincount(clusters, weights=owner >= 0, minlength=len(sizes)) > 0
-        for index in np.flatnonzero((sizes >= self.cluster_config.min_voxels) & ~taken):
-            mine = clusters == index
-            owner[mine] = len(self.tracks)
-            self.tracks.append(self._track(foreground, mine, stamp_ns))
+    def _add_new(self, work: Association) -> None:
+        for index in self._loose(work):
+            mine = work.clusters == index
+            work.owner[mine] = len(self.tracks)
+            self.tracks.append(new_track(work.foreground, mine, work.stamp_ns))
 
-    def _track(self, foreground: Foreground, mine: np.ndarray, stamp_ns: int) -> Track:
-        points, colours = foreground.centres[mine], foreground.colours[mine]
-        return Track(0, points, colours, np.ones(len(points), bool), stamp_ns, stamp_ns, sets_seen=0)
-
-    def _remember_all(
-        self, scene: EncodedScene, foreground: Foreground, owner: np.ndarray, poses: dict[int, np.ndarray],
-        events: list[ObjectEvent], stamp_ns: int,
-    ) -> None:
+    def _remember(self, work: Association) -> None:
         """Bring every track's memory up to date; confirm, lose, find and forget."""
-        size = foreground.lattice.voxel_m
-        kept: list[int] = []
-        for number, track in enumerate(self.tracks):
-            mine = owner == number
-            if mine.sum() >= MIN_HITS:
-                self._seen(track, scene, foreground, mine, poses.get(number), events, stamp_ns)
-            else:
-                owner[mine] = -1
-                track.seen_by = ()
-                self._unseen(track, scene, size, events, stamp_ns)
-            unseen_s = (stamp_ns - track.last_seen_ns) / 1e9
-            limit_s = self.config.remember_s if track.object_id else self.config.lost_after_s
-            if track.followed or unseen_s <= limit_s:
-                kept.append(number)
-        place = np.full(len(self.tracks) + 1, -1, np.int32)
-        place[kept] = np.arange(len(kept))
-        owner[:] = place[owner]
-        self.tracks = [self.tracks[number] for number in kept]
+        counts = np.bincount(work.owner + 1, minlength=len(self.tracks) + 1)[1:]
+        work.owner[(counts < MIN_HITS)[work.owner] & (work.owner >= 0)] = -1
+        order = np.argsort(work.owner, kind="stable")
+        groups = np.split(order, np.searchsorted(work.owner[order], np.arange(len(self.tracks))))[1:]
+        seen = [number for number in range(len(self.tracks)) if counts[number] >= MIN_HITS]
+        poses = [self._move(work, number, groups[number]) for number in seen]
+        tracks = [self.tracks[number] for number in seen]
+        if seen:
+            members = [groups[number] for number in seen]
+            remember(tracks, members, poses, work.foreground, work.owner, seen, work.scene.views)
+        for track, number in zip(tracks, seen, strict=True):
+            self._seen(work, track, groups[number])
+        for number in sorted(set(range(len(self.tracks))) - set(seen)):
+            self._unseen(work, self.tracks[number])
+        self._forget(work)
 
-    def _seen(
-        self, track: Track, scene: EncodedScene, foreground: Foreground, mine: np.ndarray, pose: np.ndarray | None,
-        events: list[ObjectEvent], stamp_ns: int,
-    ) -> None:
-        size = foreground.lattice.voxel_m
-        elapsed_s = (stamp_ns - track.last_seen_ns) / 1e9
-        shift = self._shift(track, foreground, mine, stamp_ns) if pose is None else pose
-        if elapsed_s > 0:
-            shift = shift @ translation(track.predicted(stamp_ns)[0] - track.points[0])
-            moved = shift[:3, :3] @ track.centre + shift[:3, 3] - track.centre
-            track.velocity = moved / elapsed_s if elapsed_s < 0.5 else np.zeros(3)
-        remember(track, shift, foreground, mine, scene.views, size)
-        track.seen_by = tuple(
-            name for name, counts in zip(scene.frames.cameras, foreground.counts, strict=True) if counts[mine].sum()
-        )
+    def _move(self, work: Association, number: int, mine: np.ndarray) -> np.ndarray:
+        """How a track moved since it was seen last (4, 4); notes its velocity."""
+        track = self.tracks[number]
+        pose = work.poses.get(number)
+        if pose is None:
+            pose = self._motion_alone(work, track, number, mine)
+        elapsed_s = (work.stamp_ns - track.last_seen_ns) / 1e9
+        moved = pose[:3, :3] @ track.centre + pose[:3, 3] - track.centre
+        track.velocity = moved / elapsed_s if 0 < elapsed_s < STALE_S else np.zeros(3)
+        return pose
+
+    def _motion_alone(self, work: Association, track: Track, number: int, mine: np.ndarray) -> np.ndarray:
+        """How a track that touches no other moved (4, 4)."""
+        step = track.step(work.stamp_ns)
+        pose = np.eye(4)
+        ahead = (track.points + step)[track.fresh]
+        voxel = work.foreground.lattice.find(ahead)
+        if len(ahead) >= MIN_HITS and ((voxel >= 0) & (work.owner[voxel] == number)).mean() < 0.5:
+            size, weight = work.foreground.lattice.voxel_m, self.cluster_config.colour_weight
+            goal = work.foreground.centres[mine].astype(np.float64)
+            tree = cKDTree(signature(goal, work.foreground.colours[mine], size, weight))
+            pose = motion(ahead, track.colours[track.fresh], tree, goal, size, weight)
+        pose[:3, 3] += pose[:3, :3] @ step
+        return pose
+
+    def _seen(self, work: Association, track: Track, mine: np.ndarray) -> None:
+        views = work.foreground.counts[:, mine].sum(1)
+        track.seen_by = tuple(name for name, count in zip(work.scene.frames.cameras, views, strict=True) if count)
         track.sets_seen += 1
+        elapsed_s = (work.stamp_ns - track.last_seen_ns) / 1e9
+        cameras = ", ".join(track.seen_by)
         if track.lost:
-            reason = f"seen again after {elapsed_s:.1f} s by {', '.join(track.seen_by)}"
-            events.append(ObjectEvent(EventKind.FOUND, track.object_id, stamp_ns, reason))
-        track.lost = False
-        track.last_seen_ns = stamp_ns
-        large = not self._started and mine.sum() >= 4 * self.cluster_config.min_voxels
+            self._tell(EventKind.FOUND, track, work.stamp_ns, f"seen again after {elapsed_s:.1f} s by {cameras}")
+        track.lost, track.last_seen_ns = False, work.stamp_ns
+        large = not self._started and len(mine) >= 4 * self.cluster_config.min_voxels
         sure = large or len(track.seen_by) > 1 or track.sets_seen >= self.config.confirm_sets
         if track.object_id == 0 and sure:
             track.object_id = self.new_id()
-            reason = f"new, seen by {', '.join(track.seen_by)}"
-            events.append(ObjectEvent(EventKind.FOUND, track.object_id, stamp_ns, reason))
+            self._tell(EventKind.FOUND, track, work.stamp_ns, f"new, seen by {cameras}")
 
-    def _shift(self, track: Track, foreground: Foreground, mine: np.ndarray, stamp_ns: int) -> np.ndarray:
-        """How a track that stands alone moved beyond its prediction (4, 4)."""
-        ahead = track.predicted(stamp_ns)[track.fresh]
-        voxel = foreground.lattice.find(ahead)
-        if len(ahead) < MIN_HITS or ((voxel >= 0) & mine[voxel]).mean() > 0.8:
-            return np.eye(4)
-        size, weight = foreground.lattice.voxel_m, self.cluster_config.colour_weight
-        goal, colours = foreground.centres[mine].astype(np.float64), foreground.colours[mine]
-        tree = cKDTree(signature(goal, colours, size, weight))
-        return motion(ahead, track.colours[track.fresh], tree, goal, size, weight)
-
-    def _unseen(
-        self, track: Track, scene: EncodedScene, size: float, events: list[ObjectEvent], stamp_ns: int
-    ) -> None:
-        track.velocity = np.zeros(3)
-        unseen_s = (stamp_ns - track.last_seen_ns) / 1e9
+    def _unseen(self, work: Association, track: Track) -> None:
+        track.seen_by, track.velocity = (), np.zeros(3)
+        unseen_s = (work.stamp_ns - track.last_seen_ns) / 1e9
         if track.object_id and not track.lost and unseen_s > self.config.lost_after_s:
             track.lost = True
-            reason = f"{unseen_reason(track, scene.views, size)}, unseen for {unseen_s:.1f} s"
-            events.append(ObjectEvent(EventKind.LOST, track.object_id, stamp_ns, reason))
+            reason = unseen_reason(track, work.scene.views, work.foreground.lattice.voxel_m)
+            self._tell(EventKind.LOST, track, work.stamp_ns, f"{reason}, unseen for {unseen_s:.1f} s")
 
-
-def translation(step: np.ndarray) -> np.ndarray:
-    """The motion (4, 4) that adds `step` (3,)."""
-    pose = np.eye(4)
-    pose[:3, 3] = step
-    return pose
+    def _forget(self, work: Association) -> None:
+        """Drop what was unseen for too long: candidates soon, things late, followed ones never."""
+        kept = []
+        for number, track in enumerate(self.tracks):
+            unseen_s = (work.stamp_ns - track.last_seen_ns) / 1e9
+            limit_s = self.config.remember_s if track.object_id else self.config.lost_after_s
+            if len(track.points) and (track.followed or unseen_s <= limit_s):
+                kept.append(number)
+        place = np.full(len(self.tracks) + 1, -1, np.int32)
+        place[kept] = np.arange(len(kept))
+        work.owner[:] = place[work.owner]
+        self.tracks = [self.tracks[number] for number in kept]

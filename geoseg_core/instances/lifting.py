@@ -10,6 +10,9 @@ from geoseg_core.instances.tracks import Track
 from geoseg_core.results import Instance, LabelledCloud, OrientedBox
 
 
+BOX_POINTS = 1500  # boxes and covariances are taken from about so many points
+
+
 def labelled_cloud(
     scene: EncodedScene, labels: Sequence[np.ndarray], max_points: int, background_step: int = 8
 ) -> LabelledCloud:
@@ -40,9 +43,9 @@ def labelled_cloud(
 
 def instance(track: Track, up: np.ndarray, voxel_m: float, object_id: int, point_count: int) -> Instance:
     """What is known of a track as an `Instance`; its box stands along `up` (3,)."""
-    points = track.points
+    points = track.points[:: 1 + len(track.points) // BOX_POINTS]
     spread = np.cov(points.T) if len(points) > 1 else np.zeros((3, 3))
-    score = len(track.points[track.fresh]) / max(len(points), 1) if track.seen_by else 0.0
+    score = float(track.fresh.mean()) if track.seen_by else 0.0
     return Instance(
         object_id,
         points.mean(0).astype(np.float64),

@@ -13,7 +13,7 @@ from geoseg_core.instances.lifting import instance, labelled_cloud
 from geoseg_core.instances.support import SupportConfig, SupportFinder
 from geoseg_core.instances.tracks import Track
 from geoseg_core.instances.voxels import Foreground, gather
-from geoseg_core.results import InstanceResult, ObjectEvent
+from geoseg_core.results import InstanceResult
 
 
 @dataclass(frozen=True)
@@ -75,25 +75,26 @@ class InstanceSegmenter:
         self.keeper.clear()
         self._voxel_m = 0.0
 
-    def update(self, scene: EncodedScene) -> tuple[Layout, list[ObjectEvent]]:
+    def update(self, scene: EncodedScene) -> Layout:
         """Take a new set apart, with the identities known so far."""
         masks = self.support.update(scene.views)
-        background = tuple(self._background(mask, view) for mask, view in zip(masks, scene.views, strict=True))
         if not self._voxel_m:
-            self._voxel_m = self._choose_voxel(scene, background)
+            self._voxel_m = self._choose_voxel(scene, masks)
+        background = tuple(self._background(mask, view) for mask, view in zip(masks, scene.views, strict=True))
         foreground = gather(scene, background, self._voxel_m)
-        clusters = cluster(foreground.centres, self.config.clusters.reach_voxels * self._voxel_m)
-        owner, events = self.keeper.update(scene, foreground, clusters, scene.frames.stamp_ns)
+        clusters = cluster(foreground.centres, self._voxel_m)
+        owner = self.keeper.update(scene, foreground, clusters)
         tracks = tuple(self.keeper.tracks)
-        return Layout(scene, background, foreground, clusters, owner, tracks, self.support.up()), events
+        return Layout(scene, background, foreground, clusters, owner, tracks, self.support.up())
 
     def result(self, layout: Layout) -> InstanceResult:
         """The readout of a set: label images, live instances, labelled cloud."""
         labels = layout.paint(layout.ids())
         cloud = labelled_cloud(layout.scene, labels, self.config.cloud_points)
-        counts = np.bincount(cloud.instance_id, minlength=2)
+        highest = max((track.object_id for track in layout.tracks), default=0)
+        counts = np.bincount(cloud.instance_id, minlength=highest + 1)
         instances = tuple(
-            instance(track, layout.up, self._voxel_m, track.object_id, int(np.append(counts, 0)[min(track.object_id, len(counts))]))
+            instance(track, layout.up, self._voxel_m, track.object_id, int(counts[track.object_id]))
             for track in layout.tracks
             if track.object_id
         )
@@ -101,7 +102,8 @@ class InstanceSegmenter:
 
     def _background(self, support: np.ndarray, view: ViewGeometry) -> np.ndarray:
         """Support, all that is too far, and lines one or two pixels thin: the rims of tables and walls."""
-        kept = ~support & (view.depth_m > 0) & (view.depth_m <= self.config.max_range_m)
+        resolved_m = self.config.clusters.range_pixels * self._voxel_m * view.intrinsics[0, 0]
+        kept = ~support & (view.depth_m > 0) & (view.depth_m <= min(self.config.max_range_m, resolved_m))
         kernel = np.ones((3, 3), np.uint8)
         solid = cv2.dilate(cv2.morphologyEx(kept.view(np.uint8), cv2.MORPH_OPEN, kernel), kernel)
         return ~(kept & solid.view(bool))

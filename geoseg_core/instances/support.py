@@ -16,6 +16,7 @@ from geoseg_core.geometry.pointmap import normals
 COARSE = 4  # planes are found and followed on every fourth pixel
 HYPOTHESES = 96
 SAMPLES = 4000
+FIT_SAMPLES = 1500
 NORMAL_AGREEMENT = 0.9
 REACH = 9  # in coarse pixels: how far round its certain pixels a plane may extend
 
@@ -41,13 +42,17 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class CoarseView:
-    """Every fourth point and normal of a view; `weight` is the area that each stands for, square metres."""
+    """Every fourth point and normal of a view.
+
+    `weight` is the area that each stands for, square metres; `band_m` how far it may lie off a plane in the search.
+    """
 
     points: np.ndarray
     normals: np.ndarray
     depth_m: np.ndarray
     weight: np.ndarray
     usable: np.ndarray
+    band_m: np.ndarray
 
 
 class SupportFinder:
@@ -61,71 +66,91 @@ class SupportFinder:
     def update(self, views: tuple[ViewGeometry, ...]) -> tuple[np.ndarray, ...]:
         """Follow the planes into a new set; return where each view sees one: V masks (H, W) bool."""
         coarse = [coarse_view(view) for view in views]
-        self.planes = [plane for old in self.planes if (plane := self._refit(old, coarse)) is not None]
+        followed = [found for plane in self.planes if (found := self._refit(plane, coarse)) is not None]
+        self.planes = [plane for plane, _ in followed]
+        certain = [cores for _, cores in followed]
         if self._sets % self.config.search_interval == 0 or not self.planes:
-            self._search(coarse)
+            self._search(coarse, certain)
         self._sets += 1
-        return tuple(self._mask(view, small) for view, small in zip(views, coarse, strict=True))
+        return tuple(
+            self._mask(view, small, [cores[index] for cores in certain])
+            for index, (view, small) in enumerate(zip(views, coarse, strict=True))
+        )
 
     def up(self) -> np.ndarray:
         """Normal (3,) of the plane found first (the one that most points lie on), z axis if there is none."""
         return self.planes[0].normal if self.planes else np.array([0.0, 0.0, 1.0])
 
-    def _refit(self, plane: Plane, coarse: list[CoarseView]) -> Plane | None:
-        chosen = [core(plane, view) for view in coarse]
-        if sum(float(view.weight[mask].sum()) for mask, view in zip(chosen, coarse, strict=True)) < 0.3 * self.config.area_m2:
+    def _refit(self, plane: Plane, coarse: list[CoarseView]) -> tuple[Plane, list[np.ndarray]] | None:
+        """A plane as the new set shows it, with its certain coarse pixels in each view; None if it is not there."""
+        cores = [core(plane, view) for view in coarse]
+        areas = [float(view.weight[mask].sum()) for mask, view in zip(cores, coarse, strict=True)]
+        if max(areas) < 0.3 * self.config.area_m2:
             return None
-        return fit(np.concatenate([view.points[mask] for mask, view in zip(chosen, coarse, strict=True)]), plane.normal)
+        points = np.concatenate(
+            [view.points.reshape(-1, 3).take(sample(mask), 0) for mask, view in zip(cores, coarse, strict=True)]
+        )
+        return fit(points, plane.normal), cores
 
-    def _search(self, coarse: list[CoarseView]) -> None:
-        """Add planes, largest support first, until what is left over holds none."""
+    def _search(self, coarse: list[CoarseView], certain: list[list[np.ndarray]]) -> None:
+        """Add planes and their certain pixels, largest first, until what is left over holds none."""
         random = np.random.default_rng(0)
         left = [view.usable.copy() for view in coarse]
-        for plane in self.planes:
-            self._strike_out(plane, coarse, left)
+        for cores in certain:
+            for mask, taken in zip(left, cores, strict=True):
+                mask &= ~taken
         while len(self.planes) < self.config.planes:
-            points, directions, weight, depth = (
+            points, directions, weight, band_m = (
                 np.concatenate([getattr(view, name)[mask] for view, mask in zip(coarse, left, strict=True)])
-                for name in ("points", "normals", "weight", "depth_m")
+                for name in ("points", "normals", "weight", "band_m")
             )
             if weight.sum() < self.config.area_m2:
                 return
-            plane = best_plane(points, directions, weight, depth, random)
-            area = self._strike_out(plane, coarse, left)
-            if area < self.config.area_m2:
+            plane = best_plane(points, directions, weight, band_m, random)
+            cores = [core(plane, view) & mask for view, mask in zip(coarse, left, strict=True)]
+            if max(float(view.weight[mask].sum()) for view, mask in zip(coarse, cores, strict=True)) < self.config.area_m2:
                 return
             self.planes.append(plane)
+            certain.append(cores)
+            left = [mask & ~taken for mask, taken in zip(left, cores, strict=True)]
 
-    def _strike_out(self, plane: Plane, coarse: list[CoarseView], left: list[np.ndarray]) -> float:
-        """Take a plane's points out of `left`; return the area of the largest view's share."""
-        areas = [0.0]
-        for view, mask in zip(coarse, left, strict=True):
-            on_plane = core(plane, view)
-            areas.append(float(view.weight[on_plane & mask].sum()))
-            mask &= ~on_plane
-        return max(areas)
-
-    def _mask(self, view: ViewGeometry, coarse: CoarseView) -> np.ndarray:
+    def _mask(self, view: ViewGeometry, coarse: CoarseView, cores: list[np.ndarray]) -> np.ndarray:
         """Pixels (H, W) bool of one view that lie on any plane."""
         result = np.zeros(view.depth_m.shape, bool)
-        for plane in self.planes:
-            certain = core(plane, coarse)
-            if certain.sum() < 20:
+        squared = view.depth_m * view.depth_m
+        for plane, certain in zip(self.planes, cores, strict=True):
+            chosen = sample(certain)
+            if len(chosen) < 20:
                 continue
-            points, depth_m = coarse.points[certain], coarse.depth_m[certain]
+            points, depth_m = coarse.points.reshape(-1, 3).take(chosen, 0), coarse.depth_m.reshape(-1).take(chosen)
             local = fit(points, plane.normal)  # each view its own: calibration is never perfect
             noise_m = 1.48 * float(np.median(np.abs(points @ local.normal + local.offset)))
             # Depth noise of structured light and stereo grows with the square of the range.
-            slope = self.config.noise_factor * noise_m / float(np.median(depth_m)) ** 2
+            slope = np.float32(self.config.noise_factor * noise_m / float(np.median(depth_m)) ** 2)
             rows, columns, zone = reach(certain, result.shape)
-            if zone.size == 0:
-                continue
-            depth_m = view.depth_m[rows, columns]
-            matrix = np.append(local.normal, local.offset)[None].astype(np.float32)
-            distance = np.abs(cv2.transform(view.points[rows, columns], matrix))
-            tolerance = np.maximum(depth_m * depth_m * np.float32(slope), np.float32(self.config.thickness_m))
-            result[rows, columns] |= (distance <= tolerance) & zone
+            distance = plane_distance(local, view, rows, columns)
+            near = distance <= self.config.thickness_m
+            near |= distance <= squared[rows, columns] * slope
+            near &= zone
+            result[rows, columns] |= near
+        result &= view.depth_m > 0
         return result
+
+
+def plane_distance(plane: Plane, view: ViewGeometry, rows: slice, columns: slice) -> np.ndarray:
+    """Distance (h, w) float32 of a window's points to a plane; the plane's offset where depth is unknown.
+
+    Along the image rows and columns, a plane's normal times the pixel's ray is linear: two vectors make it.
+    """
+    pose = view.camera_to_world
+    across = plane.normal @ pose[:3, :3] @ np.linalg.inv(view.intrinsics)
+    offset = plane.normal @ pose[:3, 3] + plane.offset
+    u = (across[0] * np.arange(columns.start, columns.stop)).astype(np.float32)
+    v = (across[1] * np.arange(rows.start, rows.stop) + across[2]).astype(np.float32)
+    distance = u[None] + v[:, None]
+    distance *= view.depth_m[rows, columns]
+    distance += np.float32(offset)
+    return np.abs(distance, out=distance)
 
 
 def reach(certain: np.ndarray, size: tuple[int, ...]) -> tuple[slice, slice, np.ndarray]:
@@ -144,8 +169,9 @@ def reach(certain: np.ndarray, size: tuple[int, ...]) -> tuple[slice, slice, np.
 
 def coarse_view(view: ViewGeometry) -> CoarseView:
     """Thin a view and give each remaining point its normal and area."""
-    direction = normals(view.points, COARSE)
-    points, depth_m = view.points[::COARSE, ::COARSE], view.depth_m[::COARSE, ::COARSE]
+    points = np.ascontiguousarray(view.points[::COARSE, ::COARSE])
+    depth_m = np.ascontiguousarray(view.depth_m[::COARSE, ::COARSE])
+    direction = normals(points)
     rays = points - view.camera_to_world[:3, 3].astype(np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):
         cosine = np.einsum("hwc,hwc->hw", rays, direction) / np.sqrt(np.einsum("hwc,hwc->hw", rays, rays))
@@ -153,7 +179,7 @@ def coarse_view(view: ViewGeometry) -> CoarseView:
         focal = view.intrinsics[0, 0] * view.intrinsics[1, 1]
         weight = (COARSE * depth_m) ** 2 / focal / np.maximum(np.abs(cosine), 0.1)
     usable = np.isfinite(direction[..., 0]) & smooth(depth_m)
-    return CoarseView(points, direction, depth_m, np.where(usable, weight, 0), usable)
+    return CoarseView(points, direction, depth_m, np.where(usable, weight, 0), usable, band(depth_m))
 
 
 def smooth(depth_m: np.ndarray) -> np.ndarray:
@@ -177,40 +203,49 @@ def band(depth_m: np.ndarray) -> np.ndarray:
 def core(plane: Plane, view: CoarseView) -> np.ndarray:
     """Coarse pixels (h, w) bool that lie on the plane and face as it does."""
     with np.errstate(invalid="ignore"):
-        near = np.abs(view.points @ plane.normal.astype(np.float32) + np.float32(plane.offset)) < band(view.depth_m)
+        near = np.abs(view.points @ plane.normal.astype(np.float32) + np.float32(plane.offset)) < view.band_m
         return near & view.usable & (view.normals @ plane.normal.astype(np.float32) > NORMAL_AGREEMENT)
 
 
 def fit(points: np.ndarray, normal: np.ndarray) -> Plane:
-    """Least-squares plane of points (N, 3), once more without the worst; faces as `normal` does."""
-    points = points[:: 1 + len(points) // SAMPLES]
-    for share in (1.0, 0.9):
-        centre = points.mean(0, dtype=np.float64)
-        offset_points = (points - centre).astype(np.float64)
-        axis = np.linalg.eigh(offset_points.T @ offset_points)[1][:, 0]
-        if share == 1.0:
-            residual = np.abs(offset_points @ axis)
-            points = points[residual <= np.quantile(residual, 0.9)]
+    """Least-squares plane of points (N, 3), once more without the worst tenth; faces as `normal` does."""
+    points = points.astype(np.float64)
+    centre, axis = principal_plane(points)
+    residual = np.abs((points - centre) @ axis)
+    centre, axis = principal_plane(points[residual <= np.partition(residual, -1 - len(points) // 10)[-1 - len(points) // 10]])
     axis = axis if axis @ normal >= 0 else -axis
     return Plane(axis, float(-axis @ centre))
 
 
+def sample(mask: np.ndarray) -> np.ndarray:
+    """Flat indices of a mask's pixels, thinned evenly to about FIT_SAMPLES."""
+    index = np.flatnonzero(mask)
+    return index[:: 1 + len(index) // FIT_SAMPLES]
+
+
+def principal_plane(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre (3,) and direction (3,) of least extent of points (N, 3)."""
+    centre = np.full(len(points), 1 / len(points)) @ points
+    spread = points - centre
+    return centre, np.linalg.eigh(spread.T @ spread)[1][:, 0]
+
+
 def best_plane(
-    points: np.ndarray, directions: np.ndarray, weight: np.ndarray, depth_m: np.ndarray, random: np.random.Generator
+    points: np.ndarray, directions: np.ndarray, weight: np.ndarray, band_m: np.ndarray, random: np.random.Generator
 ) -> Plane:
     """The plane with the most points among those that single points with their normals propose."""
     chosen = random.choice(len(points), min(SAMPLES, len(points)), replace=False)
-    points, directions, weight, depth_m = points[chosen], directions[chosen], weight[chosen], depth_m[chosen]
+    points, directions, weight, band_m = points[chosen], directions[chosen], weight[chosen], band_m[chosen]
     seeds = random.choice(len(points), min(HYPOTHESES, len(points)), replace=False)
     normal = directions[seeds]
     offset = -np.einsum("nc,nc->n", normal, points[seeds])
-    near = np.abs(points @ normal.T + offset) < band(depth_m)[:, None]
+    near = np.abs(points @ normal.T + offset) < band_m[:, None]
     votes = weight @ (near & (directions @ normal.T > NORMAL_AGREEMENT)).astype(np.float32)
     winner = int(votes.argmax())
     plane = Plane(normal[winner].astype(np.float64), float(offset[winner]))
     for _ in range(2):
         distance = np.abs(points @ plane.normal + plane.offset)
-        inliers = (distance < band(depth_m)) & (directions @ plane.normal > NORMAL_AGREEMENT)
+        inliers = (distance < band_m) & (directions @ plane.normal > NORMAL_AGREEMENT)
         if inliers.sum() < 10:
             return plane
         plane = fit(points[inliers], plane.normal)

@@ -9,9 +9,11 @@ from geoseg_core.geometry.encoder import ViewGeometry
 from geoseg_core.geometry.pointmap import HIDDEN, NEAR, OUTSIDE, SEEN_THROUGH, occlusion
 from geoseg_core.instances.voxels import Foreground
 
-MAX_POINTS = 6000
+MAX_POINTS = 5000
 ICP_POINTS = 300
 ICP_STEPS = 5
+STALE_S = 0.5  # a motion seen longer ago than this predicts nothing
+SLOPE = 0.004  # depth tolerance of occlusion tests, per metre of depth
 
 
 @dataclass(eq=False)
@@ -25,6 +27,7 @@ class Track:
         sets_seen: in how many sets it was seen.
         apart: for how many sets in a row free space was seen between two parts of it.
         followed: somebody asked for it; label: the name given.
+        seen_by: cameras that see it in the newest set.
     """
 
     object_id: int
@@ -34,7 +37,7 @@ class Track:
     first_seen_ns: int
     last_seen_ns: int
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    sets_seen: int = 1
+    sets_seen: int = 0
     apart: int = 0
     lost: bool = False
     followed: bool = False
@@ -43,17 +46,30 @@ class Track:
 
     @property
     def centre(self) -> np.ndarray:
-        return self.points.mean(0)
+        return self.points.mean(0) if len(self.points) else np.zeros(3)
 
-    def predicted(self, stamp_ns: int) -> np.ndarray:
-        """Where its points should be at a later time, if it was seen just before."""
+    def step(self, stamp_ns: int) -> np.ndarray:
+        """How far (3,) it should have moved by a later time, if it was seen just before."""
         elapsed_s = (stamp_ns - self.last_seen_ns) / 1e9
-        return self.points + (self.velocity * elapsed_s if 0 < elapsed_s < 0.5 else 0 * self.velocity).astype(np.float32)
+        return (self.velocity * elapsed_s if 0 < elapsed_s < STALE_S else np.zeros(3)).astype(np.float32)
+
+    def reset_points(self, foreground: Foreground, voxels: np.ndarray) -> None:
+        """Know the given voxels (indices or bool) and nothing else."""
+        self.points, self.colours = foreground.centres[voxels], foreground.colours[voxels]
+        self.fresh = np.ones(len(self.points), bool)
 
 
-def signature(points: np.ndarray, colours: np.ndarray, voxel_m: float, colour_m: float) -> np.ndarray:
+def new_track(foreground: Foreground, voxels: np.ndarray, stamp_ns: int) -> Track:
+    """A candidate made of voxels (indices or bool)."""
+    empty = np.zeros((0, 3), np.float32)
+    track = Track(0, empty, empty, np.zeros(0, bool), stamp_ns, stamp_ns)
+    track.reset_points(foreground, voxels)
+    return track
+
+
+def signature(points: np.ndarray, colours: np.ndarray, voxel_m: float, colour_weight: float) -> np.ndarray:
     """Points and colours in one space (N, 6), in voxels: a colour step costs as much as a way to go."""
-    return np.concatenate([points / voxel_m, colours * colour_m], axis=1)
+    return np.concatenate([points / voxel_m, colours * colour_weight], axis=1)
 
 
 def motion(
@@ -66,16 +82,18 @@ def motion(
     chosen = np.linspace(0, len(points) - 1, min(len(points), ICP_POINTS)).astype(int)
     start, colours = points[chosen].astype(np.float64), colours[chosen]
     moved, pose = start, np.eye(4)
-    errors = []
-    for step in range(ICP_STEPS + 1):
+    first_error = 0.0
+    for number in range(ICP_STEPS + 1):
         distance, nearest = tree.query(signature(moved, colours, voxel_m, colour_weight))
         kept = distance <= np.quantile(distance, 0.7)
-        errors.append(float(distance[kept].mean()))
-        if step == ICP_STEPS:
+        error = float(distance[kept].mean())
+        if number == 0:
+            first_error = error
+        if number == ICP_STEPS or error < 0.3:
             break
         pose = rigid_fit(start[kept], goal[nearest[kept]])
         moved = start @ pose[:3, :3].T + pose[:3, 3]
-    return pose if errors[-1] < 0.85 * errors[0] else np.eye(4)
+    return pose if error < 0.85 * first_error else np.eye(4)
 
 
 def rigid_fit(start: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -90,27 +108,45 @@ def rigid_fit(start: np.ndarray, goal: np.ndarray) -> np.ndarray:
 
 
 def remember(
-    track: Track, pose: np.ndarray, foreground: Foreground, mine: np.ndarray, views: tuple[ViewGeometry, ...],
-    margin_m: float,
+    tracks: list[Track], members: list[np.ndarray], poses: list[np.ndarray], foreground: Foreground,
+    owner: np.ndarray, numbers: list[int], views: tuple[ViewGeometry, ...],
 ) -> None:
-    """Replace what a track knew by what is seen now (voxels `mine` (M,) bool) and what can't be seen now."""
-    old = track.points @ pose[:3, :3].T.astype(np.float32) + pose[:3, 3].astype(np.float32)
-    voxel = foreground.lattice.find(old)
-    replaced = (voxel >= 0) & mine[voxel]
-    old, old_colours = old[~replaced], track.colours[~replaced]
-    states = np.stack([occlusion(old, view, margin_m, 0.004) for view in views])
-    hidden = ~((states == NEAR) | (states == SEEN_THROUGH)).any(0)
-    seen = int(mine.sum())
-    track.points = np.concatenate([foreground.centres[mine], old[hidden]])[:MAX_POINTS]
-    track.colours = np.concatenate([foreground.colours[mine], old_colours[hidden]])[:MAX_POINTS]
-    track.fresh = np.arange(len(track.points)) < seen
+    """Replace what tracks knew by what is seen now and by what can't be seen now.
+
+    For each track: `members` its voxels, `poses` (4, 4) how it moved, `numbers` its index in `owner` (M,).
+    """
+    moved = [
+        track.points @ pose[:3, :3].T.astype(np.float32) + pose[:3, 3].astype(np.float32)
+        for track, pose in zip(tracks, poses, strict=True)
+    ]
+    points = np.concatenate(moved)
+    whose = np.repeat(np.array(numbers), [len(part) for part in moved])
+    voxel = foreground.lattice.find(points)
+    old = np.flatnonzero((voxel < 0) | (owner[voxel] != whose))
+    hidden = np.zeros(len(points), bool)
+    hidden[old] = unseen_points(points[old], views, foreground.lattice.voxel_m)
+    ends = np.cumsum([len(part) for part in moved])
+    for track, part, kept, mine in zip(tracks, moved, np.split(hidden, ends[:-1]), members, strict=True):
+        colours = track.colours[kept]
+        track.points = np.concatenate([foreground.centres[mine], part[kept]])[:MAX_POINTS]
+        track.colours = np.concatenate([foreground.colours[mine], colours])[:MAX_POINTS]
+        track.fresh = np.arange(len(track.points)) < len(mine)
+
+
+def unseen_points(points: np.ndarray, views: tuple[ViewGeometry, ...], margin_m: float) -> np.ndarray:
+    """Which points (N, 3) no view sees or sees through: (N,) bool."""
+    unseen = np.ones(len(points), bool)
+    for view in views:
+        state = occlusion(points, view, margin_m, SLOPE)
+        unseen &= (state == HIDDEN) | (state == OUTSIDE)
+    return unseen
 
 
 def unseen_reason(track: Track, views: tuple[ViewGeometry, ...], margin_m: float) -> str:
     """Why nothing of a track is seen: "out of view", "occluded" or "gone" (its place is seen empty)."""
-    states = np.stack([occlusion(track.points, view, margin_m, 0.004) for view in views])
+    states = np.stack([occlusion(track.points, view, margin_m, SLOPE) for view in views])
     if (states == OUTSIDE).all(0).mean() > 0.5:
         return "out of view"
-    if (states == SEEN_THROUGH).any(0).mean() > 0.5:
+    if ((states == SEEN_THROUGH) | (states == NEAR)).any(0).mean() > 0.5:
         return "gone"
-    return "occluded" if (states == HIDDEN).any() else "gone"
+    return "occluded"

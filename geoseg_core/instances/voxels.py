@@ -19,20 +19,17 @@ class Lattice:
     """Voxel cells of edge `voxel_m` in the bounding box of some points; finds the voxel of any point."""
 
     voxel_m: float
-    low: np.ndarray
+    low: tuple[int, int, int]
     blocks: np.ndarray
     cells: np.ndarray
 
     def find(self, points: np.ndarray) -> np.ndarray:
         """Voxel index (N,) of world points (N, 3), -1 where there is none."""
-        index = np.floor(points * np.float32(1 / self.voxel_m)).astype(np.int32) - self.low
-        limit = np.array(self.blocks.shape, np.int32) * BLOCK
-        within = ((index >= 0) & (index < limit)).all(1)
-        index[~within] = 0
-        block = index >> 3
-        local = index & 7
-        place = self.blocks[block[:, 0], block[:, 1], block[:, 2]] * BLOCK**3
-        place += (local[:, 0] * BLOCK + local[:, 1]) * BLOCK + local[:, 2]
+        x, y, z = (axis - low for axis, low in zip(cells_of(points, self.voxel_m), self.low, strict=True))
+        limit = np.array(self.blocks.shape) * BLOCK
+        within = (x >= 0) & (y >= 0) & (z >= 0) & (x < limit[0]) & (y < limit[1]) & (z < limit[2])
+        place = self.blocks[x * within >> 3, y * within >> 3, z * within >> 3] * BLOCK**3
+        place += ((x & 7) * BLOCK + (y & 7)) * BLOCK + (z & 7)
         return np.where(within, self.cells[place], -1)
 
 
@@ -64,43 +61,44 @@ class Foreground:
 
 
 def gather(scene: EncodedScene, background: tuple[np.ndarray, ...], voxel_m: float) -> Foreground:
-    """Put the pixels that have depth and are not `background` (V masks (H, W)) into voxels of edge `voxel_m`."""
-    pixels = [
-        np.flatnonzero((view.depth_m > 0) & ~mask) for view, mask in zip(scene.views, background, strict=True)
-    ]
+    """Put the pixels that are not `background` (V masks (H, W)) into voxels of edge `voxel_m`; they must have depth."""
+    pixels = [np.flatnonzero(~mask) for mask in background]
     points = np.concatenate(
-        [view.points.reshape(-1, 3)[index] for view, index in zip(scene.views, pixels, strict=True)]
+        [view.points.reshape(-1, 3).take(index, 0) for view, index in zip(scene.views, pixels, strict=True)]
     )
     colours = np.concatenate(
-        [lab(view.image.reshape(-1, 3)[index]) for view, index in zip(scene.frames.views, pixels, strict=True)]
+        [view.image.reshape(-1, 3).take(index, 0) for view, index in zip(scene.frames.views, pixels, strict=True)]
     )
     lattice, voxel_of, count = build_lattice(points, voxel_m)
     ends = np.cumsum([len(index) for index in pixels])
     split = np.split(voxel_of, ends[:-1])
     counts = np.stack([np.bincount(part, minlength=count) for part in split])
     total = np.maximum(counts.sum(0), 1).astype(np.float32)
-    means = [
-        np.stack([np.bincount(voxel_of, values[:, axis], count) for axis in range(3)], axis=1) / total[:, None]
+    centres, means = (
+        np.stack([np.bincount(voxel_of, values[:, axis], count) for axis in range(3)], 1) / total[:, None]
         for values in (points, colours)
-    ]
-    return Foreground(pixels, split, lattice, means[0].astype(np.float32), means[1].astype(np.float32), counts)
+    )
+    return Foreground(pixels, split, lattice, centres.astype(np.float32), lab(means), counts)
+
+
+def cells_of(points: np.ndarray, voxel_m: float) -> list[np.ndarray]:
+    """Integer lattice coordinates x, y, z, each (N,) int32, of points (N, 3)."""
+    scale = np.float32(1 / voxel_m)
+    return [np.floor(points[:, axis] * scale).astype(np.int32) for axis in range(3)]
 
 
 def build_lattice(points: np.ndarray, voxel_m: float) -> tuple[Lattice, np.ndarray, int]:
     """Lattice over world points (N, 3), the voxel index (N,) of each, and how many voxels there are."""
     if len(points) == 0:
-        empty = Lattice(voxel_m, np.zeros(3, np.int32), np.zeros((1, 1, 1), np.int32), np.full(BLOCK**3, -1, np.int32))
+        empty = Lattice(voxel_m, (0, 0, 0), np.zeros((1, 1, 1), np.int32), np.full(BLOCK**3, -1, np.int32))
         return empty, np.zeros(0, np.int32), 0
-    index = np.floor(points * np.float32(1 / voxel_m)).astype(np.int32)
-    low = index.min(0) - MARGIN
-    index -= low
-    shape = (index.max(0) + MARGIN) // BLOCK + 1
+    x, y, z = cells_of(points, voxel_m)
+    low = (int(x.min()) - MARGIN, int(y.min()) - MARGIN, int(z.min()) - MARGIN)
+    x, y, z = x - low[0], y - low[1], z - low[2]
+    shape = tuple((int(axis.max()) + MARGIN) // BLOCK + 1 for axis in (x, y, z))
     blocks = np.zeros(shape, np.int32)  # block 0 is the empty one
-    block = index >> 3
-    flat = (block[:, 0] * shape[1] + block[:, 1]) * shape[2] + block[:, 2]
-    block_of, block_count = number(flat, blocks.reshape(-1), first=1)
-    local = index & 7
-    place = block_of * BLOCK**3 + (local[:, 0] * BLOCK + local[:, 1]) * BLOCK + local[:, 2]
+    block_of, block_count = number(((x >> 3) * shape[1] + (y >> 3)) * shape[2] + (z >> 3), blocks.reshape(-1), first=1)
+    place = block_of * BLOCK**3 + ((x & 7) * BLOCK + (y & 7)) * BLOCK + (z & 7)
     cells = np.full((block_count + 1) * BLOCK**3, -1, np.int32)
     voxel_of, count = number(place, cells, first=0)
     return Lattice(voxel_m, low, blocks, cells), voxel_of, count
@@ -116,8 +114,7 @@ def number(place: np.ndarray, table: np.ndarray, first: int) -> tuple[np.ndarray
 
 
 def lab(colours: np.ndarray) -> np.ndarray:
-    """RGB (N, 3) uint8 to CIE Lab (N, 3) float32 with L in [0, 100]."""
+    """RGB (N, 3) in [0, 255] to CIE Lab (N, 3) float32 with L in [0, 100]."""
     if len(colours) == 0:
         return np.zeros((0, 3), np.float32)
-    converted = cv2.cvtColor(colours[None], cv2.COLOR_RGB2LAB)[0].astype(np.float32)
-    return (converted - np.float32([0, 128, 128])) * np.float32([100 / 255, 1, 1])
+    return cv2.cvtColor((colours[None] / 255).astype(np.float32), cv2.COLOR_RGB2LAB)[0]

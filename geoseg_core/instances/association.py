@@ -1,0 +1,93 @@
+"""Association: which cluster of the newest set goes with which track. Pure functions; identity.py decides."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
+
+from geoseg_core.geometry.encoder import ViewGeometry
+from geoseg_core.geometry.pointmap import SEEN_THROUGH, occlusion
+from geoseg_core.instances.clustering import spread
+from geoseg_core.instances.tracks import SLOPE, Track, motion, signature
+from geoseg_core.instances.voxels import Foreground
+
+MIN_HITS = 8
+REFUSED = 1e6
+
+
+def overlaps(tracks: list[Track], foreground: Foreground, clusters: np.ndarray, stamp_ns: int) -> np.ndarray:
+    """Which tracks, where they should be now, have a real part of their points in which clusters: (T, C) bool."""
+    count = int(clusters.max(initial=-1)) + 1
+    if not tracks or not count:
+        return np.zeros((len(tracks), count), bool)
+    lengths = np.array([len(track.points) for track in tracks])
+    ahead = np.concatenate([track.points + track.step(stamp_ns) for track in tracks])
+    voxel = foreground.lattice.find(ahead)
+    found = voxel >= 0
+    pairs = np.repeat(np.arange(len(tracks)), lengths)[found] * count + clusters[voxel[found]]
+    hits = np.bincount(pairs, minlength=len(tracks) * count).reshape(len(tracks), count)
+    return hits >= np.maximum(MIN_HITS, 0.05 * lengths)[:, None]
+
+
+def divide(
+    tracks: list[Track], foreground: Foreground, voxels: np.ndarray, stamp_ns: int, colour_weight: float
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Share the voxels (indices) of one cluster between tracks that touch there.
+
+    Each track is moved as its points say (ICP in space and colour); a voxel goes to the track that fits it best, and
+    where none fits clearly, to the one that the surface leads to.
+
+    Returns:
+        index into `tracks` for each voxel, and the motion (4, 4) of each track.
+    """
+    size = foreground.lattice.voxel_m
+    centres, colours = foreground.centres[voxels].astype(np.float64), foreground.colours[voxels]
+    marks = signature(centres, colours, size, colour_weight)
+    tree = cKDTree(marks)
+    distance = np.empty((len(tracks), len(voxels)))
+    poses = []
+    for row, track in enumerate(tracks):
+        known = track.fresh if track.fresh.sum() >= MIN_HITS else np.ones(len(track.points), bool)
+        step = track.step(stamp_ns)
+        pose = motion((track.points + step)[known], track.colours[known], tree, centres, size, colour_weight)
+        pose[:3, 3] += pose[:3, :3] @ step
+        poses.append(pose)
+        moved = track.points @ pose[:3, :3].T + pose[:3, 3]
+        distance[row] = cKDTree(signature(moved, track.colours, size, colour_weight)).query(marks)[0]
+    order = np.sort(distance, axis=0)
+    sure = (order[0] < 2.5) & (order[1] - order[0] > 0.5)
+    seeds = np.where(sure, distance.argmin(0), -1)
+    shared = spread(centres, colours, seeds, 2 * size, colour_weight * size)
+    return np.where(shared < 0, distance.argmin(0), shared), poses
+
+
+def match_unseen(
+    tracks: list[Track], centres: np.ndarray, colours: np.ndarray, sizes: np.ndarray, jump_m: float, colour_gate: float
+) -> list[tuple[int, int]]:
+    """Pair unseen tracks with loose clusters by place, size and mean colour.
+
+    centres, colours: (C, 3) means of the clusters; sizes: (C,) voxels.
+    """
+    if not tracks or not len(sizes):
+        return []
+    places = np.stack([track.centre for track in tracks])
+    tints = np.stack([track.colours.mean(0) for track in tracks])
+    lengths = np.array([len(track.points) for track in tracks])
+    away = np.linalg.norm(places[:, None] - centres[None], axis=2) / max(jump_m, 1e-6)
+    tint = np.linalg.norm(tints[:, None] - colours[None], axis=2) / max(colour_gate, 1e-6)
+    ratio = np.abs(np.log(sizes[None] / lengths[:, None]))
+    cost = np.where((away < 1) & (tint < 1) & (ratio < 1.4), away + tint + 0.3 * ratio, REFUSED)
+    rows, columns = linear_sum_assignment(cost)
+    return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if cost[row, column] < REFUSED]
+
+
+def gap_is_free(
+    first: np.ndarray, second: np.ndarray, views: tuple[ViewGeometry, ...], voxel_m: float, gap_voxels: float
+) -> bool:
+    """Whether a view sees through the gap between two groups of points (N, 3) that are farther apart than the gap."""
+    distance, nearest = cKDTree(first).query(second)
+    closest = int(distance.argmin())
+    if distance[closest] < gap_voxels * voxel_m:
+        return False
+    steps = np.linspace(0.25, 0.75, 5, dtype=np.float32)[:, None]
+    between = second[closest] * (1 - steps) + first[nearest[closest]] * steps
+    return any(bool((occlusion(between, view, voxel_m, SLOPE) == SEEN_THROUGH).any()) for view in views)
