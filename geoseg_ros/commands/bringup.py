@@ -47,6 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
+    except RuntimeError:
+        # The signal came while a node was starting, and took the context from under it.
+        if rclpy.ok():
+            raise
+        return 0
     finally:
         for node in nodes:
             node.destroy_node()

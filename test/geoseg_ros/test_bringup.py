@@ -51,6 +51,13 @@ def parameter(observer: Node, node: str, name: str) -> str:
     return future.result().values[0].string_value
 
 
+def wait_until_announced(observer: Node) -> None:
+    deadline = time.monotonic() + 60
+    while "geoseg" not in observer.get_node_names():
+        assert time.monotonic() < deadline, "no node geoseg"
+        time.sleep(0.001)
+
+
 def wait_for_output(observer: Node) -> None:
     deadline = time.monotonic() + 60
     while not observer.count_publishers("/geoseg/cross_view_masks"):
@@ -63,6 +70,17 @@ def test_it_starts_by_itself_and_ends_cleanly_when_told(observer: Node, bringup:
     process = bringup()
     wait_for_output(observer)
     process.send_signal(word)
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 0, complaints
+    assert "Traceback" not in complaints
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.05])
+def test_it_ends_cleanly_when_told_while_it_starts(observer: Node, bringup: Callable, delay_s: float) -> None:
+    process = bringup()
+    wait_until_announced(observer)
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGINT)
     _, complaints = process.communicate(timeout=60)
     assert process.returncode == 0, complaints
     assert "Traceback" not in complaints
