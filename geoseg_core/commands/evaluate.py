@@ -77,7 +77,7 @@ def _pipeline_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
 
 def _evaluate(sequence: BagSequence, evaluator: Evaluator, gallery: Gallery) -> None:
     total = evaluator.config.max_sets or expected_sets(sequence)
-    with tqdm(total=total, unit="set", desc="evaluate", dynamic_ncols=True) as bar:
+    with tqdm(total=total, unit="set", desc="evaluate", dynamic_ncols=True, mininterval=0.5) as bar:
 
         def on_set(labelled: LabelledSet, result: SceneResult) -> None:
             gallery.add(instant_of(labelled, result))

@@ -24,9 +24,9 @@ def plate(centre, half=0.2, count=60):
     return np.stack([x.ravel(), np.zeros(x.size), z.ravel()], 1) + centre
 
 
-def instance(instance_id, centre, size):
+def instance(instance_id, centre, size, seen_by=("ego",)):
     box = OrientedBox(np.array(centre, float), np.eye(3), np.array(size, float))
-    return Instance(instance_id, box.centre, np.eye(3), box, 1, 1.0, 0, 0, ("ego",))
+    return Instance(instance_id, box.centre, np.eye(3), box, 1, 1.0, 0, 0, seen_by)
 
 
 def hue_pixels(picture, object_id):
@@ -61,6 +61,8 @@ def test_boxes_are_drawn_in_the_colour_of_their_id():
     without = render_cloud(cloud, [], [LOOKING_NORTH], size=(320, 200))
     drawn = render_cloud(cloud, [instance(5, (0, 0, 0), (0.02, 0.02, 0.02))], [LOOKING_NORTH], size=(320, 200))
     assert hue_pixels(drawn, 5).sum() > hue_pixels(without, 5).sum() + 30
+    remembered = instance(5, (0, 0, 0), (0.02, 0.02, 0.02), seen_by=())
+    assert (render_cloud(cloud, [remembered], [LOOKING_NORTH], size=(320, 200)) == without).all()
 
 
 def test_an_empty_cloud_and_points_that_are_not_numbers():

@@ -3,29 +3,15 @@
 import json
 
 import pytest
-from scenes import FLOOR, TABLE, WALL, render_set, tabletop
+from small_bag import write_small_bag
 
 from geoseg_core import cli
-from geoseg_core.datasets.bag_writer import BagWriter
-from geoseg_core.datasets.truth import LabelledSet, TruthObject
-
-NAMES = ("ego", "exo_left", "exo_right")
-TRUTHS = tuple(TruthObject(each, f"thing_{each}", "thing") for each in range(1, 7)) + tuple(
-    TruthObject(each, f"support_{each}", "support", "support") for each in (TABLE, FLOOR, WALL)
-)
-
-
-def write_bag(path, sets=4, truths=TRUTHS):
-    with BagWriter(path, truths, static_cameras=NAMES[1:]) as writer:
-        for number in range(sets):
-            frames, labels = render_set(tabletop(), 10**9 + number * 10**8, sway=0.01 * number)
-            writer.write(LabelledSet(frames, dict(zip(NAMES, labels, strict=True)) if truths else {}))
 
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory):
     path = tmp_path_factory.mktemp("evaluate") / "bag"
-    write_bag(path)
+    write_small_bag(path, sets=4)
     return path
 
 
@@ -74,7 +60,7 @@ def test_without_instances_the_pictures_show_images(bag, tmp_path):
 
 
 def test_a_bag_without_truth_is_processed_without_figures(tmp_path):
-    write_bag(tmp_path / "bag", sets=1, truths=())
+    write_small_bag(tmp_path / "bag", sets=1, truths=())
     assert evaluate(tmp_path / "bag", "--out", tmp_path / "out") == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["cross_view"]["rgbd"]["ego_to_exo"]["iou"] is None

@@ -1,0 +1,98 @@
+"""`geoseg demo [BAG]`: replay a bag into the live nodes, follow three objects, print what came of it."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from geoseg_core.commands.evaluate import METHOD, SAMPLE_BAG, expected_sets
+from geoseg_core.datasets.rosbag import BagSequence
+from geoseg_core.errors import BadInput
+from geoseg_core.evaluation.evaluator import unique_names
+from geoseg_core.evaluation.gallery import Gallery
+from geoseg_core.evaluation.machine import percentiles
+from geoseg_core.evaluation.plots import write_plots
+from geoseg_core.evaluation.report import make_report, write_report
+from geoseg_core.resources import resource
+from geoseg_ros.environment import set_ros_environment
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the bag and where the results go."""
+    parser.add_argument("bag", type=Path, nargs="?", help="bag of the documented format (default: the sample bag)")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for report, pictures and logs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demo and print its table.
+
+    Raises:
+        BadInput: the bag cannot be read or shows nothing to follow; ChildFailed: a process failed.
+    """
+    set_ros_environment()
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    # rclpy reads the environment when it is loaded.
+    from geoseg_ros.demo.live import run_live
+    from geoseg_ros.demo.scoring import Scores
+    from geoseg_ros.demo.script import choose_requests, stand_in_truth
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    bag = arguments.bag or resource(SAMPLE_BAG)
+    sequence = BagSequence(bag)
+    first = next(iter(sequence), None)
+    if first is None:
+        raise BadInput(f"bag {bag}: expected at least one frame set, got none")
+    names, has_truth = unique_names(sequence.objects), bool(sequence.objects and first.labels)
+    if not has_truth:
+        print("the bag has no ground truth: three of the instances found in its first set are followed, without IoU")
+        first, names = stand_in_truth(first)
+    ego = sequence.cameras[0]
+    requests = choose_requests(first, names, ego)
+    print(f"demo: {bag}, cameras {', '.join(sequence.cameras)}, ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}")
+    live = run_live(sequence, requests, arguments.out)
+    captions = {each.object_id: each.request.name for each in live.followed}
+    gallery = Gallery(arguments.out, captions)
+    scores = Scores(sequence.objects)
+    for labelled in tqdm(sequence, desc="measure", unit="set", total=expected_sets(sequence), disable=None):
+        instant = scores.add(labelled, live.follower, live.followed, ego)
+        if instant is not None:
+            gallery.add(instant)
+    samples = {"end_to_end": live.follower.end_to_end_ms}
+    sets = {"received": scores.received, "processed": scores.processed, "dropped": scores.received - scores.processed}
+    latency_ms = {**stage_latency(live.follower.diagnostics), **percentiles(samples)}
+    report = make_report(sequence.path.name, "live", METHOD, scores.report(METHOD), sets, latency_ms)
+    path = arguments.out / "report.json"
+    write_report(path, report)
+    written = [path, *gallery.close(), *write_plots(arguments.out, scores.history, samples)]
+    print("\n".join([*table(report, [each.name for each in requests]), *live.notes, *gallery.notes]))
+    print("\n".join(f"written: {each}" for each in written))
+    return 0
+
+
+def stage_latency(diagnostics: dict[str, str]) -> dict[str, dict[str, float]]:
+    """The node's own stage times, from the keys `<stage>_ms_p50` and `<stage>_ms_p95` of its diagnostics."""
+    stages = [key.removesuffix("_ms_p50") for key in diagnostics if key.endswith("_ms_p50")]
+    return {each: {part: float(diagnostics[f"{each}_ms_{part}"]) for part in ("p50", "p95")} for each in stages}
+
+
+def table(report: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """IoU of each object in each direction, instance figures, latencies and drops."""
+    cross_view, instances = report["cross_view"][METHOD], report["instances"][METHOD]
+    ways = ("ego_to_exo", "exo_to_ego")
+    rows = [(name, *(cross_view[way]["per_object"].get(name) for way in ways)) for name in dict.fromkeys(names)]
+    rows.append(("mean", *(cross_view[way]["iou"] for way in ways)))
+    width = max(len(row[0]) for row in rows)
+    lines = [f"{'object':{width}}  ego→exo IoU  exo→ego IoU"]
+    lines += [f"{name:{width}}  {_figure(there):>11}  {_figure(back):>11}" for name, there, back in rows]
+    lines.append(f"instances: AP50 {_figure(instances['ap50'])}, id switches {_figure(instances['id_switches'])}")
+    lines.append(f"{'stage':{width}}  {'median ms':>11}  {'p95 ms':>11}")
+    lines += [f"{stage:{width}}  {ms['p50']:11.1f}  {ms['p95']:11.1f}" for stage, ms in report["latency_ms"].items()]
+    sets = report["sets"]
+    return [*lines, f"sets: {sets['received']} received, {sets['processed']} processed, {sets['dropped']} dropped"]
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,54 @@
+"""What the demo asks for: three large objects that are well visible, each by one click in two views."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoseg_core.datasets.truth import LabelledSet
+from geoseg_core.evaluation.prompts import click, deepest_pixel
+from geoseg_core.pipeline import PipelineConfig, ScenePipeline
+from geoseg_core.prompts import Prompt
+
+OBJECTS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One click on one object: its truth id (0 where there is no truth) and its name."""
+
+    truth_id: int
+    name: str
+    prompt: Prompt
+
+
+def choose_requests(first: LabelledSet, names: dict[int, str], ego: str) -> list[Request]:
+    """Click the objects with the most pixels in their worst of two views: the ego view and their best exo view.
+
+    Args:
+        first: the first set of the bag with its labels.
+        names: names of the objects by id.
+        ego: name of the ego camera; without exo views the ego view alone decides.
+
+    Returns:
+        For each object a click in the ego view, then one in its best exo view.
+    """
+    exos = [camera for camera in first.labels if camera != ego]
+    sizes = {camera: np.bincount(labels.ravel(), minlength=65536) for camera, labels in first.labels.items()}
+    best = {each: max(exos, key=lambda camera: sizes[camera][each], default=ego) for each in names}
+    pixels = {each: min(sizes[camera][each] for camera in {ego, best[each]} & set(sizes)) for each in names}
+    chosen = sorted((each for each in names if pixels[each] > 0), key=lambda each: -pixels[each])[:OBJECTS]
+    requests = []
+    for each in chosen:
+        for camera in dict.fromkeys((ego, best[each])):
+            point = deepest_pixel(first.labels[camera] == each)
+            requests.append(Request(each, names[each], click(camera, [point], [True])))
+    return requests
+
+
+def stand_in_truth(first: LabelledSet) -> tuple[LabelledSet, dict[int, str]]:
+    """Where a bag has no ground truth: the first set with the instances that are found in it, to choose clicks from."""
+    result = ScenePipeline(PipelineConfig()).process(first.frames)
+    assert result.instances is not None
+    labels = dict(zip(result.frames.cameras, result.instances.labels, strict=True))
+    names = {each.instance_id: f"object_{each.instance_id}" for each in result.instances.instances}
+    return LabelledSet(first.frames, labels), names

@@ -1,0 +1,98 @@
+"""The demo with real processes and real DDS, on a small bag that is written here."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+from scenes import render_set, tabletop
+from small_bag import CAMERAS, write_small_bag
+
+from geoseg_core import cli
+from geoseg_core.datasets.truth import LabelledSet
+from geoseg_ros.commands.demo import stage_latency
+from geoseg_ros.demo.script import choose_requests, stand_in_truth
+
+NAMES = {each: f"thing_{each}" for each in range(1, 7)}
+
+
+@pytest.fixture(scope="module")
+def first_set():
+    frames, labels = render_set(tabletop(), 10**9)
+    return LabelledSet(frames, dict(zip(CAMERAS, labels, strict=True)))
+
+
+def children_of(pid):
+    found = subprocess.run(["ps", "-o", "args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [line for line in found.stdout.splitlines() if "geoseg_core.cli" in line]
+
+
+def test_objects_are_followed_and_measured_live(tmp_path, ros_environment, capsys):
+    write_small_bag(tmp_path / "bag", sets=20)
+    assert cli.main(["demo", str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    for way in ("ego_to_exo", "exo_to_ego"):
+        assert report["cross_view"]["rgbd"][way]["iou"] > 0.8
+        assert len(report["cross_view"]["rgbd"][way]["per_object"]) == 3
+    assert report["instances"]["rgbd"]["ap50"] > 0.8 and report["instances"]["rgbd"]["id_switches"] == 0
+    assert report["prompts"]["rgbd"]["one_click"]["prompts"] == 6
+    assert report["sets"]["received"] == 20 and report["sets"]["processed"] > 5
+    assert {"core", "latency", "end_to_end"} <= set(report["latency_ms"])
+    assert report["protocol"] == "live"
+    assert "ego→exo IoU" in text and "AP50" in text and f"{20 - report['sets']['processed']} dropped" in text
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"overlay.png", "cloud.png", "cloud_0.ply", "bringup.log", "replay.log"} <= written
+    assert children_of(os.getpid()) == []
+
+
+def test_one_camera_without_truth_is_followed_without_figures(tmp_path, ros_environment, capsys):
+    write_small_bag(tmp_path / "bag", sets=8, truths=(), cameras=("ego",))
+    assert cli.main(["demo", str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["cross_view"]["rgbd"]["ego_to_exo"]["iou"] is None
+    assert report["sets"]["processed"] > 2
+    assert "the bag has no ground truth" in text and "object_" in text
+
+
+def test_a_node_that_does_not_start_is_told_with_its_log(tmp_path, ros_environment, monkeypatch, capsys):
+    write_small_bag(tmp_path / "bag", sets=2)
+    failing = ["sh", "-c", "echo no node today; exit 4"]
+    monkeypatch.setattr("geoseg_ros.demo.live.geoseg_command", lambda *words: failing)
+    assert cli.main(["demo", str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "bringup ended with status 4" in error and "no node today" in error
+
+
+def test_the_clicks_hit_the_largest_objects_in_two_views(first_set):
+    requests = choose_requests(first_set, NAMES, "ego")
+    assert [each.prompt.camera == "ego" for each in requests] == [True, False] * 3
+    assert len({each.truth_id for each in requests}) == 3
+    for each in requests:
+        u, v = each.prompt.points_px[0].astype(int)
+        assert first_set.labels[each.prompt.camera][v, u] == each.truth_id
+    worst = {
+        each: min(np.count_nonzero(first_set.labels["ego"] == each),
+                  max(np.count_nonzero(first_set.labels[exo] == each) for exo in CAMERAS[1:]))
+        for each in NAMES
+    }  # fmt: skip
+    assert {each.truth_id for each in requests} == set(sorted(worst, key=worst.get)[-3:])
+
+
+def test_objects_that_are_hidden_in_the_ego_view_are_not_chosen(first_set):
+    labels = {**first_set.labels, "ego": np.where(first_set.labels["ego"] == 4, 0, first_set.labels["ego"])}
+    requests = choose_requests(LabelledSet(first_set.frames, labels), NAMES, "ego")
+    assert 4 not in {each.truth_id for each in requests}
+
+
+def test_without_truth_the_instances_of_the_first_set_stand_in(first_set):
+    labelled, names = stand_in_truth(LabelledSet(first_set.frames, {}))
+    assert set(labelled.labels) == set(CAMERAS) and len(names) >= 6
+    assert choose_requests(labelled, names, "ego")
+
+
+def test_stage_times_are_read_from_the_diagnostics():
+    values = {"core_ms_p50": "3.5", "core_ms_p95": "9.25", "rate_hz": "10.0"}
+    assert stage_latency(values) == {"core": {"p50": 3.5, "p95": 9.25}}
