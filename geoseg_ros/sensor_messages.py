@@ -19,7 +19,7 @@ from geoseg_core.imaging import ENCODINGS, MAX_PIXELS, decode_compressed, decode
 def packed(values: np.ndarray, typecode: str = "B") -> array:
     """A message's array field from the memory of an array: the only quick way to fill one."""
     filled = array(typecode)
-    filled.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    filled.frombytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
     return filled
 
 

@@ -1,5 +1,6 @@
 """What tests of live nodes share: cameras that publish a rendered scene, a node in a process of its own, waiting."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -7,11 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -26,6 +29,7 @@ from geoseg_ros.sensor_messages import calibration_to_msg, header_to_msg, image_
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (48, 64)
+domains = itertools.count()
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -184,5 +188,44 @@ def stamp_of(message: Any) -> int:
     return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
 
-def grey(height: int, width: int) -> np.ndarray:
-    return np.full((height, width), 128, np.uint8)
+@dataclass
+class Live:
+    """A running node, its cameras and a bench to talk to it."""
+
+    bench: Bench
+    cameras: LiveCameras
+    log: Path
+    process: subprocess.Popen
+
+    def spin_until(self, condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+        """As Bench.until, while all cameras publish at 10 Hz."""
+        return self.bench.until(condition, self.cameras.publish, timeout_s)
+
+    def call(self, kind: type, name: str, **request: Any) -> Any:
+        """A call of one of the node's services, while all cameras publish."""
+        return self.bench.call(kind, f"/geoseg/{name}", kind.Request(**request), self.cameras.publish)
+
+    def status(self, name: str) -> Any:
+        """The newest DiagnosticStatus of a part ("pipeline", "camera ego", "connections"), or None."""
+        newest = self.bench.heard["/diagnostics"][-1:]
+        return next((each for array in newest for each in array.status if each.name == f"geoseg: {name}"), None)
+
+    def value(self, name: str, key: str) -> str:
+        """One value of the newest status of a part, "" where there is none."""
+        status = self.status(name)
+        return values(status).get(key, "") if status else ""
+
+
+@contextmanager
+def live_node(folder: Path, module: str = "geoseg_ros.nodes.perception", **parameters: Any) -> Iterator[Live]:
+    """A node in its own process on a domain of its own, with two small cameras and diagnostics heard."""
+    from geoseg_ros.environment import ros_environment
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ros_environment().items():
+            patch.setenv(name, value)
+        patch.setenv("ROS_DOMAIN_ID", str(1 + (os.getpid() + 50 + next(domains)) % 100))
+        log = folder / "node.log"
+        with bench() as made, perception(dict(os.environ), log, module, **parameters) as process:
+            made.listen(DiagnosticArray, "/diagnostics")
+            yield Live(made, LiveCameras(made.node), log, process)

@@ -189,25 +189,25 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics.publish(diagnostics_to_msg(header, self._configuration.config, self._statistics, counts))
 
 
-def create_node() -> PerceptionNode:
+def create_node(kind: type[PerceptionNode] = PerceptionNode) -> PerceptionNode:
     """The node, started as its parameter `autostart` says.
 
     Raises:
         BadConfig: a parameter is refused.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    node = PerceptionNode()
+    node = kind()
     if node.autostart and node.trigger_configure() == SUCCESS:
         node.trigger_activate()
     return node
 
 
-def main() -> None:
+def main(kind: type[PerceptionNode] = PerceptionNode) -> None:
     """Run the node alone in its process until SIGINT or SIGTERM."""
     set_ros_environment()
     rclpy.init()
     try:
-        node = create_node()
+        node = create_node(kind)
     except GeosegError as error:
         sys.exit(f"geoseg perception: {error}")
     executor = SingleThreadedExecutor()

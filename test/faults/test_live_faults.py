@@ -1,0 +1,220 @@
+"""Bad messages, silent cameras, jumps of time and broken models: named, counted, and the node lives on."""
+
+import time
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+from faulty_node import MAGIC
+from live import live_node, perception, stamp_of, transforms_to_msg, values
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+
+from geoseg_ros import msg, srv
+from geoseg_ros.sensor_messages import header_to_msg, image_to_msg, packed
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    with live_node(tmp_path_factory.mktemp("faults"), "faulty_node", sync__missing_timeout_s=0.3) as running:
+        masks = running.bench.listen(msg.CrossViewMasks, "/geoseg/cross_view_masks")
+        running.spin_until(lambda: masks and len(masks[-1].cameras) == 2)
+        yield running
+        assert running.process.poll() is None
+
+
+@pytest.fixture(autouse=True)
+def works_again(live):
+    """After each fault: a full set comes through."""
+    yield
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    count = len(masks)
+    live.spin_until(lambda: len(masks) > count and not masks[-1].missing_cameras)
+
+
+def counted(live, camera: str, words: str) -> int:
+    status = live.status(f"camera {camera}")
+    return next((int(n) for key, n in values(status).items() if key == words), 0) if status else 0
+
+
+def refuse(live, words: str, camera: str = "ego", topic: str = "image", **changed) -> None:
+    """Publish sets in which one message was changed until it is counted; the log names it."""
+
+    def publish():
+        stamp_ns = time.time_ns()
+        message = live.cameras.messages(camera, stamp_ns)[topic]
+        for name, value in changed.items():
+            setattr(message, name, value)
+        live.cameras.publish(stamp_ns, **{f"{camera}_{topic}": message})
+
+    before = counted(live, camera, words)
+    live.bench.until(lambda: counted(live, camera, words) > before + 1, publish)
+    assert words.split(": ")[-1] in live.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"height": 2**31, "width": 2**31}, "image refused: image size"),
+        ({"height": 4000}, "image refused: image data"),
+        ({"step": 1}, "image refused: image step"),
+        ({"data": []}, "image refused: image data"),
+        ({"encoding": "rgb565"}, "image refused: image encoding"),
+    ],
+)
+def test_a_lying_image_costs_its_camera_only(live, changed, words):
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    refuse(live, words, **changed)
+    live.bench.spin(0.2)
+    assert any(each.cameras == ["exo_left"] and each.missing_cameras == ["ego"] for each in masks[-3:])
+    assert live.status("camera ego").level == DiagnosticStatus.WARN
+
+
+def test_a_lying_depth_image_is_refused(live):
+    refuse(live, "depth refused: image data", topic="depth", height=47)
+
+
+def test_depth_of_another_size_than_its_image_is_refused(live):
+    other = image_to_msg(np.ones((12, 16), np.float32), "32FC1", Header())
+    changed = {name: getattr(other, name) for name in ("height", "width", "step", "data")}
+    refuse(live, "depth refused: depth size", topic="depth", **changed)
+
+
+@pytest.mark.parametrize("k", [[np.nan] * 9, [0.0] * 9])
+def test_intrinsics_that_are_none_are_refused_and_the_good_ones_stay(live, k):
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    refuse(live, "camera_info refused: camera_info", topic="camera_info", k=k, p=[0.0] * 12)
+    assert masks[-1].cameras == ["ego", "exo_left"]
+
+
+def test_calibration_of_another_resolution_is_not_used(live):
+    refuse(live, "camera_info refused: camera_info size", topic="camera_info", height=480, width=640)
+    assert "its calibration changed; what was remembered of it is forgotten" in live.log.read_text()
+
+
+def test_a_transform_of_nan_is_refused(live):
+    transforms = live.bench.node.create_publisher(TFMessage, "/tf", 10)
+    live.spin_until(transforms.get_subscription_count)
+    message = transforms_to_msg(live.cameras.views["ego"], 5)
+    message.transforms[0].child_frame_id = "gripper"
+    message.transforms[0].transform.translation.x = float("nan")
+    transforms.publish(message)
+    live.spin_until(lambda: "refused transform of 'tf'" in live.log.read_text())
+    live.bench.node.destroy_publisher(transforms)
+
+
+def test_truncated_jpeg_is_refused_and_a_whole_one_is_taken(live):
+    compressed = live.bench.node.create_publisher(CompressedImage, "ego/image/compressed", 10)
+    live.spin_until(compressed.get_subscription_count)
+    jpeg = cv2.imencode(".jpg", live.cameras.views["ego"].image[..., ::-1])[1]
+
+    def publish(length: int) -> None:
+        stamp_ns = live.cameras.publish(names=("exo_left",))
+        depth = live.cameras.messages("ego", stamp_ns)["depth"]
+        live.cameras.publishers["ego/depth"].publish(depth)
+        compressed.publish(CompressedImage(header=depth.header, format="jpeg", data=packed(jpeg[:length])))
+
+    live.bench.until(lambda: counted(live, "ego", "image refused: JPEG"), lambda: publish(jpeg.size // 2))
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    live.bench.until(lambda: masks[-1].cameras == ["exo_left"], lambda: publish(jpeg.size // 2))
+    live.bench.until(lambda: masks[-1].cameras == ["ego", "exo_left"], lambda: publish(jpeg.size))
+    live.bench.node.destroy_publisher(compressed)
+
+
+def test_zero_and_repeated_stamps_are_counted(live):
+    live.bench.until(lambda: counted(live, "ego", "image dropped: zero_stamp"), lambda: live.cameras.publish(0))
+    stamp_ns = time.time_ns()
+    live.bench.until(lambda: counted(live, "ego", "image dropped: duplicate"), lambda: live.cameras.publish(stamp_ns))
+
+
+def test_a_missing_camera_is_named_within_a_second_and_comes_back(live):
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    gone_s = time.monotonic()
+    live.bench.until(
+        lambda: live.status("camera exo_left").level == DiagnosticStatus.WARN,
+        lambda: live.cameras.publish(names=("ego",)),
+    )
+    assert "missing: no image for" in live.status("camera exo_left").message
+    assert time.monotonic() - gone_s < 5  # one second where the machine is not loaded
+    live.bench.until(
+        lambda: masks[-1].cameras == ["ego"] and masks[-1].missing_cameras == ["exo_left"],
+        lambda: live.cameras.publish(names=("ego",)),
+    )
+    live.spin_until(lambda: not masks[-1].missing_cameras)
+    live.spin_until(lambda: "missing" not in live.status("camera exo_left").message)
+
+
+def test_a_model_that_breaks_is_logged_and_the_next_set_is_delivered(live):
+    image = live.cameras.messages("ego", 0)["image"]
+    image.data[:3] = packed(np.array(MAGIC, np.uint8))
+
+    def publish():
+        stamp_ns = time.time_ns()
+        image.header = header_to_msg(stamp_ns, "ego_optical_frame")
+        live.cameras.publish(stamp_ns, ego_image=image)
+
+    live.bench.until(lambda: live.value("pipeline", "sets_failed"), publish)
+    log = live.log.read_text()
+    assert "Traceback" in log and "ZeroDivisionError: the model broke" in log
+
+
+def test_a_loop_of_the_bag_resets_the_memory_once(live):
+    live.call(srv.TrackObject, "track_object", prompt=msg.Prompt(camera="ego", box_px=[10.0, 10.0, 50.0, 40.0]))
+    before = live.log.read_text().count("the memory is reset")
+    jumps = int(live.value("pipeline", "time_jumps"))
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    for loop in range(2):
+        for step in range(5):
+            live.cameras.publish(1_000_000_000_000 + step * 500_000_000)
+            live.bench.spin(0.1)
+        live.bench.until(lambda: stamp_of(masks[-1]) == 1_002_000_000_000)
+        assert live.log.read_text().count("the memory is reset") == before + 1 + loop
+    live.bench.until(lambda: int(live.value("pipeline", "time_jumps")) == jumps + 2)
+    assert not live.call(srv.ListObjects, "list_objects").object_ids
+
+
+def test_a_new_place_of_a_fixed_camera_and_a_new_resolution_flush_it(live):
+    views = dict(live.cameras.views)
+    moved = views["exo_left"].camera_to_world.copy()
+    moved[0, 3] += 0.01
+    live.cameras.views["exo_left"] = replace(views["exo_left"], camera_to_world=moved)
+    live.cameras.publish_poses()
+    live.spin_until(lambda: "camera 'exo_left': it stands in another place" in live.log.read_text())
+    half = views["ego"]
+    live.cameras.views["ego"] = replace(
+        half,
+        image=half.image[::2, ::2],
+        depth_m=half.depth_m[::2, ::2],
+        intrinsics=half.intrinsics * [[0.5], [0.5], [1]],
+    )
+    live.spin_until(lambda: "camera 'ego': its resolution changed" in live.log.read_text())
+    live.cameras.views.update(views)
+    live.cameras.publish_poses()
+
+
+def test_peers_with_incompatible_qos_are_named(live):
+    other = rclpy.create_node("picky")
+    demanding = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    other.create_subscription(msg.ObjectEvent, "/geoseg/events", print, demanding)
+    volatile = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    other.create_publisher(TFMessage, "/tf_static", volatile)
+    try:
+        live.spin_until(lambda: live.status("connections").message.count("'picky'") == 2)
+        assert live.status("connections").level == DiagnosticStatus.WARN
+        log = live.log.read_text()
+        assert "/geoseg/events: node 'picky'" in log and "/tf_static: node 'picky'" in log
+    finally:
+        other.destroy_node()
+    live.spin_until(lambda: live.status("connections").level == DiagnosticStatus.OK)
+
+
+def test_a_wrong_parameter_at_start_ends_the_node_with_the_reason(ros_environment, tmp_path):
+    for wrong, words in [({"cameras": ["a b"]}, "cameras: expected"), ({"sync__slop_s": 7.0}, "sync.slop_s")]:
+        with perception(ros_environment, tmp_path / "log", **wrong) as process:
+            assert process.wait(30) != 0
+        assert words in (tmp_path / "log").read_text()
