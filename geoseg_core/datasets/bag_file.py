@@ -156,6 +156,6 @@ def _storage_path(path: Path) -> Path:
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         files = [*path.glob("*.mcap"), *path.glob("*.db3")]
         if len(files) != 1:
-            raise BadInput(f"bag {path}: expected a metadata.yaml or one .mcap file in the folder, got {len(files)} bags")
+            raise BadInput(f"bag {path}: expected metadata.yaml or one .mcap file in the folder, got {len(files)} files")
         return files[0]
     return path

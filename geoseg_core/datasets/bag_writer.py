@@ -3,7 +3,7 @@
 import struct
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -27,13 +27,10 @@ from geoseg_core.errors import BadInput
 from geoseg_core.geometry.transforms import pose_parts
 from geoseg_core.views import View
 
-BAG_VERSION = 9  # as ROS 2 Jazzy writes it
+BAG_VERSION: Final = 9  # as ROS 2 Jazzy writes it
 FOREVER = QosTime(9223372036, 854775807)
 DEPTH_HEADER = struct.pack("<iff", 0, 0.0, 0.0)  # of compressed_depth_image_transport; unused for 16UC1
-DEPTH_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT,
-             cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)  # fmt: skip
-LABEL_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT,
-             cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)  # fmt: skip
+BEST_PNG_LEVEL = 9
 
 
 @cache
@@ -166,17 +163,27 @@ def encode_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)[1]
 
 
-def encode_depth(depth_m: np.ndarray, limit_m: float = 65.0, step_mm: int = 1) -> np.ndarray:
+def encode_depth(
+    depth_m: np.ndarray, limit_m: float = 65.0, step_mm: int = 1, png_level: int = BEST_PNG_LEVEL
+) -> np.ndarray:
     """compressedDepth bytes (N,) uint8 of depth (H, W) in metres: header and PNG of whole millimetres."""
     usable = (depth_m > 0) & (depth_m <= min(limit_m, 65.0))
     millimetres = np.where(usable, np.round(depth_m * (1000.0 / step_mm)) * step_mm, 0).astype(np.uint16)
-    png = cv2.imencode(".png", millimetres, DEPTH_PNG)[1]
+    # differences from row to row pack best on planes, plain values on labels
+    png = _encode_png(millimetres, cv2.IMWRITE_PNG_FILTER_UP, png_level)
     return np.concatenate([np.frombuffer(DEPTH_HEADER, np.uint8), png])
 
 
-def encode_labels(labels: np.ndarray) -> np.ndarray:
+def encode_labels(labels: np.ndarray, png_level: int = BEST_PNG_LEVEL) -> np.ndarray:
     """PNG bytes (N,) uint8 of label numbers (H, W), 8 bits deep where they fit."""
-    return cv2.imencode(".png", labels.astype(np.uint8 if labels.max() < 256 else np.uint16), LABEL_PNG)[1]
+    numbers = labels.astype(np.uint8 if labels.max() < 256 else np.uint16)
+    return _encode_png(numbers, cv2.IMWRITE_PNG_FILTER_NONE, png_level)
+
+
+def _encode_png(pixels: np.ndarray, row_filter: int, level: int) -> np.ndarray:
+    flags = (cv2.IMWRITE_PNG_COMPRESSION, level, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT,
+             cv2.IMWRITE_PNG_FILTER, row_filter)  # fmt: skip
+    return cv2.imencode(".png", pixels, flags)[1]
 
 
 def header(frame_id: str, stamp_ns: int) -> Any:

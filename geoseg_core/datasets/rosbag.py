@@ -108,10 +108,11 @@ class BagSequence:
         except TransformError:
             self.counts["sets_without_pose"] += 1
             return
-        found = {view.camera: labels.take(view) for view in views}
+        found = ((view.camera, labels.take(view)) for view in views)
         self.counts["sets"] += 1
         self.counts["partial_sets"] += bool(group.missing)
-        yield LabelledSet(FrameSet(views, group.missing), {key: each for key, each in found.items() if each is not None})
+        known = {camera: pixels for camera, pixels in found if pixels is not None}
+        yield LabelledSet(FrameSet(views, group.missing), known)
 
     def _view(self, camera: str, items: dict[str, Any]) -> View:
         message, image = items["image"]
@@ -154,13 +155,13 @@ class _LabelReader:
             if message.received_ns < received_ns - 2 * LABEL_LEAD_NS and received_ns < ENDLESS_NS:
                 del self._waiting[key]
         while self._read_ns <= received_ns:
-            message = next(self._source, None)
-            if message is None:
+            labels = next(self._source, None)
+            if labels is None:
                 self._read_ns = ENDLESS_NS * 2
                 return
-            image = self._bag.decode(message)
-            self._waiting[self._camera_of[message.topic], _stamp_ns(image)] = (message, image)
-            self._read_ns = message.received_ns
+            image = self._bag.decode(labels)
+            self._waiting[self._camera_of[labels.topic], _stamp_ns(image)] = (labels, image)
+            self._read_ns = labels.received_ns
 
     def take(self, view: View) -> np.ndarray | None:
         """Labels (H, W) uint16 of a view; None where the bag has none with its very stamp."""
@@ -203,10 +204,9 @@ def _find_streams(bag: BagFile, cameras: tuple[str, ...]) -> dict[str, dict[str,
 
 
 def _read_objects(bag: BagFile) -> tuple[TruthObject, ...]:
-    newest = None
-    for newest in bag.messages([OBJECTS]):
-        pass
-    return () if newest is None else objects_from_json(_field(bag.decode(newest), "data", OBJECTS))
+    """What the newest message of the objects topic says."""
+    texts = [_field(bag.decode(message), "data", OBJECTS) for message in bag.messages([OBJECTS])]
+    return objects_from_json(texts[-1]) if texts else ()
 
 
 def _read_transforms(bag: BagFile) -> tuple[TransformTree, dict[str, str]]:

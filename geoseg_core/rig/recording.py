@@ -24,7 +24,7 @@ def record(
     """
     count = round(duration_s * rate_hz)
     with (
-        Rig(seed, smooth=True) as rig,
+        Rig(seed, fine=True) as rig,
         BagWriter(
             path, rig.objects, rig.static_cameras, rig.world_frame,
             jpeg_quality=jpeg_quality, depth_limit_m=depth_limit_m, depth_step_mm=depth_step_mm,

@@ -54,8 +54,6 @@ def build(seed: int) -> tuple[mujoco.MjModel, tuple[Thing, ...]]:
 
 def _set_visuals(spec: mujoco.MjSpec) -> None:
     visual = spec.visual
-    visual.quality.shadowsize = 1024
-    visual.quality.offsamples = 0
     visual.map.znear = 0.05
     visual.map.zfar = 12.0
     visual.map.shadowclip = 1.0
