@@ -15,7 +15,7 @@ Generated from the comments of `msg/`, `srv/` and `action/` by `scripts/message_
 | `~/instances/cloud`, `~/instances/boxes` | `sensor_msgs/PointCloud2`, `visualization_msgs/MarkerArray`, for RViz |
 | `~/prompt`, `~/prompt_masks` | `geoseg_ros/Prompt`, `geoseg_ros/PromptMasks` |
 | `~/events` | `geoseg_ros/ObjectEvent` |
-| `~/<camera>/labels`, `~/<camera>/overlay` | `sensor_msgs/Image` (16UC1, pixel = object id), `sensor_msgs/Image` (rgb8) |
+| `~/<camera>/labels`, `~/<camera>/overlay` | `sensor_msgs/Image`: 16UC1, pixel = object id; rgb8 |
 | `/diagnostics` | `diagnostic_msgs/DiagnosticArray` |
 
 Services `~/segment`, `~/track_object`, `~/forget_object`, `~/list_objects`, `~/reset_memory`, `~/save_memory`,
@@ -27,7 +27,7 @@ In Python each is decoded in one line, with `from geoseg_ros import ...`:
 |---|---|---|
 | CrossViewMasks, PromptMasks, ViewMasks | `masks_from_msg(m)[camera][id].mask` | (H, W) bool |
 | InstanceCloud | `instances_from_msg(m)[id].centroid` | metres, in the message's frame |
-| InstanceCloud, PromptMasks, PointCloud2 | `cloud_from_msg(m).xyz`, `.rgb`, `.instance_id`, `.confidence` | one row a point |
+| InstanceCloud, PromptMasks, PointCloud2 | `cloud_from_msg(m)` | `.xyz`, `.rgb`, `.instance_id`, `.confidence` |
 | PromptMasks | `prompt_result_from_msg(m)` | masks, points, box; raises BadInput with the reason if refused |
 | ObjectEvent | `event_from_msg(m).kind` | LOST, FOUND, MERGED or SPLIT |
 | ScaleState | `scale_from_msg(m).status` | UNKNOWN, ESTIMATED or LOCKED |
@@ -39,8 +39,7 @@ def reference() -> str:
     """The text of docs/messages.md."""
     parts = [HEAD]
     for folder in ("msg", "srv", "action"):
-        for path in sorted((ROOT / folder).glob(f"*.{folder}")):
-            parts.append(_section(path))
+        parts += [_section(path) for path in sorted((ROOT / folder).glob(f"*.{folder}"))]
     return "\n".join(parts)
 
 
