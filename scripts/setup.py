@@ -39,10 +39,11 @@ SIGN_OF_LIFE_S = 15
 BUILD_TOOLS = ["g++", "make", "cmake"]
 # Open3D loads libusb, libGL, libEGL and libX11 when it is imported; MuJoCo renders headless with OSMesa.
 SHARED_LIBRARIES = ["libusb-1.0-0", "libgl1", "libegl1", "libx11-6", "libosmesa6"]
-# Left by a sourced ROS workspace or by an activated environment: they would mix two installations.
+# Left by a sourced ROS workspace or an activated environment: they would mix two installations. MAKEFLAGS is that of
+# the make that called us.
 FOREIGN_VARIABLES = [
     "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV",
-    "_ROS_WHEELS_BOOTSTRAP_COMPLETE",
+    "_ROS_WHEELS_BOOTSTRAP_COMPLETE", "MAKEFLAGS",
 ]  # fmt: skip
 INDEX_ADVICE = "Look whether the network and the package index (see `pip config list`) answer and the disk has room."
 
