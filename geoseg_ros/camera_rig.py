@@ -53,20 +53,23 @@ class CameraRig:
             return self._moved_fixtures() if static else ()
 
     def camera_to_world(self, frame_id: str, stamp_ns: int, deadline_s: float) -> np.ndarray | None:
-        """(4, 4) pose of an optical frame at a stamp; None where tf does not tell.
+        """(4, 4) pose of an optical frame at a stamp; None where tf does not connect it to the world.
 
-        Transforms may come after their images: waits for them until `deadline_s` (time.monotonic), but only where
-        the frames are connected at all.
+        Transforms may come after their images: waits for them until `deadline_s` (time.monotonic).
+
+        Raises:
+            TransformError: the frames are connected, but not at that time.
         """
         with self._changed:
-            while True:
+            while self._is_connected(frame_id):
                 try:
                     return self._tree.lookup(self._world_frame, frame_id, stamp_ns)
                 except TransformError:
                     left_s = deadline_s - time.monotonic()
-                    if left_s <= 0 or not self._is_connected(frame_id):
-                        return None
+                    if left_s <= 0:
+                        raise
                 self._changed.wait(left_s)
+        return None
 
     def forget_after(self, stamp_ns: int) -> None:
         """After a jump of time: no pose of the time before is used."""

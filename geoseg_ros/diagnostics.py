@@ -11,8 +11,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
 from geoseg_core.results import SceneResult
-from geoseg_core.synchronizer import IMAGE, SyncCounts
+from geoseg_core.synchronizer import IMAGE, SyncCounts, Synchronizer
 from geoseg_ros.parameters import NodeConfig
+from geoseg_ros.stock_synchronizer import StockSynchronizer
 
 WINDOW = 200  # newest values that percentiles are taken of
 RECENT_S = 10.0
@@ -97,16 +98,15 @@ class Statistics:
 
 
 def diagnostics_to_msg(
-    header: Header, config: NodeConfig, statistics: Statistics, counts: SyncCounts
+    header: Header, config: NodeConfig, statistics: Statistics, synchronizer: Synchronizer | StockSynchronizer
 ) -> DiagnosticArray:
     """One status for the pipeline, one for the connections, one for each camera."""
-    percentiles = statistics.percentiles()
-    status = [
-        _pipeline_status(config, statistics, counts, percentiles),
-        _connection_status(statistics),
-        *(_camera_status(camera, config, statistics, counts, percentiles) for camera in config.cameras),
+    percentiles, counts, missing = statistics.percentiles(), synchronizer.counts, synchronizer.missing()
+    cameras = [
+        _camera_status(camera, config, statistics, counts, percentiles, camera in missing) for camera in config.cameras
     ]
-    return DiagnosticArray(header=header, status=status)
+    pipeline = _pipeline_status(config, statistics, counts, percentiles)
+    return DiagnosticArray(header=header, status=[pipeline, _connection_status(statistics), *cameras])
 
 
 def _pipeline_status(
@@ -169,10 +169,13 @@ def _camera_status(
     statistics: Statistics,
     counts: SyncCounts,
     percentiles: dict[str, tuple[float, float]],
+    is_left_out: bool,
 ) -> DiagnosticStatus:
     heard_s = statistics.heard_s.get(camera)
     silent_s = time.monotonic() - (statistics.started_s if heard_s is None else heard_s)
     level, words = OK, "receiving"
+    if is_left_out:
+        level, words = WARN, "left out: its images come too late or with stamps that fit no other camera's"
     if silent_s > config.sync.missing_timeout_s:
         level, words = WARN, "no image yet" if heard_s is None else f"missing: no image for {silent_s:.1f} s"
     refused = {f"{kind} refused: {why}": n for (each, kind, why), n in statistics.refused.items() if each == camera}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg_core.errors import BadInput
+from geoseg_core.errors import BadInput, TransformError
 from geoseg_core.imaging import to_depth_m, to_rgb
 from geoseg_core.synchronizer import DEPTH, IMAGE, SyncedSet
 from geoseg_core.views import FrameSet, View
@@ -47,10 +47,18 @@ class FrameBuilder:
             image,
             stamp_ns,
             self._intrinsics(camera, image),
-            self._rig.camera_to_world(frame_id, stamp_ns, deadline_s),
+            self._pose(camera, frame_id, stamp_ns, deadline_s),
             self._depth_m(camera, kinds.get(DEPTH), image),
             frame_id,
         )
+
+    def _pose(self, camera: str, frame_id: str, stamp_ns: int, deadline_s: float) -> np.ndarray | None:
+        try:
+            return self._rig.camera_to_world(frame_id, stamp_ns, deadline_s)
+        except TransformError as error:
+            late = BadInput(f"no transform in time: waited {self._config.tf_wait_s:g} s: {error}")
+            self._statistics.refuse(camera, IMAGE, late)
+            return None
 
     def _intrinsics(self, camera: str, image: np.ndarray) -> np.ndarray | None:
         calibration = self._rig.calibration(camera)

@@ -91,6 +91,7 @@ class PerceptionNode(LifecycleNode):
         """Start the worker, then listen."""
         config = self._configuration.config
         self._statistics.restart()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._worker = self._answering.worker = Worker(self._scene.process, self._failed, self._wake)
         try:
             self._inputs = Inputs(
@@ -185,8 +186,9 @@ class PerceptionNode(LifecycleNode):
 
     def _diagnose(self) -> None:
         header = Header(stamp=self.get_clock().now().to_msg())
-        counts = self._inputs.synchronizer.counts
-        self._diagnostics.publish(diagnostics_to_msg(header, self._configuration.config, self._statistics, counts))
+        self._diagnostics.publish(
+            diagnostics_to_msg(header, self._configuration.config, self._statistics, self._inputs.synchronizer)
+        )
 
 
 def create_node(kind: type[PerceptionNode] = PerceptionNode) -> PerceptionNode:
@@ -195,7 +197,6 @@ def create_node(kind: type[PerceptionNode] = PerceptionNode) -> PerceptionNode:
     Raises:
         BadConfig: a parameter is refused.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     node = kind()
     if node.autostart and node.trigger_configure() == SUCCESS:
         node.trigger_activate()

@@ -218,3 +218,26 @@ def test_a_wrong_parameter_at_start_ends_the_node_with_the_reason(ros_environmen
         with perception(ros_environment, tmp_path / "log", **wrong) as process:
             assert process.wait(30) != 0
         assert words in (tmp_path / "log").read_text()
+
+
+def test_a_camera_with_a_wrong_clock_is_left_out_and_named(live):
+    def publish():
+        stamp_ns = live.cameras.publish(names=("ego",))
+        live.cameras.publish(stamp_ns - 3_600_000_000_000, names=("exo_left",))
+
+    live.bench.until(lambda: "left out" in live.status("camera exo_left").message, publish)
+    live.bench.until(lambda: counted(live, "exo_left", "image dropped: stale"), publish)
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    live.bench.until(lambda: masks[-1].missing_cameras == ["exo_left"], publish)
+
+
+def test_a_camera_whose_transforms_stop_is_named(live):
+    transforms = live.bench.node.create_publisher(TFMessage, "/tf", 10)
+    live.spin_until(transforms.get_subscription_count)
+    still = live.cameras.views["ego"]
+    live.cameras.views["ego"] = replace(still, frame_id="head_camera")
+    stamp_ns = time.time_ns() - 1_000_000_000
+    transforms.publish(transforms_to_msg(live.cameras.views["ego"], stamp_ns))
+    live.spin_until(lambda: counted(live, "ego", "image refused: no transform in time"))
+    live.cameras.views["ego"] = still
+    live.bench.node.destroy_publisher(transforms)

@@ -8,7 +8,7 @@ import pytest
 from live import transforms_to_msg
 from std_msgs.msg import Header
 
-from geoseg_core.errors import BadInput
+from geoseg_core.errors import BadInput, TransformError
 from geoseg_core.views import View
 from geoseg_ros.camera_rig import CameraRig
 from geoseg_ros.sensor_messages import calibration_to_msg
@@ -70,16 +70,18 @@ def test_frames_that_are_not_connected_are_not_waited_for(rig):
     assert time.monotonic() < begun + 10
 
 
-def test_a_transform_that_never_comes_gives_no_pose(rig):
+def test_a_transform_that_never_comes_is_named(rig):
     rig.take_transforms(pose(1, 100), static=False)
-    assert rig.camera_to_world("ego_optical_frame", 150, time.monotonic() + 0.02) is None
+    with pytest.raises(TransformError, match="at 150 ns, got poses from 100 to 100"):
+        rig.camera_to_world("ego_optical_frame", 150, time.monotonic() + 0.02)
 
 
 def test_poses_of_the_time_before_a_jump_are_not_used(rig):
     for stamp_ns in (100, 1000):
         rig.take_transforms(pose(1, stamp_ns), static=False)
     rig.forget_after(200)
-    assert rig.camera_to_world("ego_optical_frame", 500, 0) is None
+    with pytest.raises(TransformError, match="at 500 ns"):
+        rig.camera_to_world("ego_optical_frame", 500, 0)
     assert rig.camera_to_world("ego_optical_frame", 100, 0) is not None
 
 
