@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from geoseg_core.commands.evaluate import METHOD, SAMPLE_BAG, expected_sets
 from geoseg_core.datasets.rosbag import BagSequence
-from geoseg_core.errors import BadInput
+from geoseg_core.errors import BadInput, GeosegError
 from geoseg_core.evaluation.evaluator import unique_names
 from geoseg_core.evaluation.gallery import Gallery
 from geoseg_core.evaluation.machine import percentiles
@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         instant = scores.add(labelled, live.follower, live.followed, ego)
         if instant is not None:
             gallery.add(instant)
+    if scores.processed == 0:
+        raise GeosegError(f"expected results for the bag's sets, got none; see the logs in {arguments.out}")
     samples = {"end_to_end": live.follower.end_to_end_ms}
     sets = {"received": scores.received, "processed": scores.processed, "dropped": scores.received - scores.processed}
     latency_ms = {**stage_latency(live.follower.diagnostics), **percentiles(samples)}

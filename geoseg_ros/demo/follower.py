@@ -53,17 +53,23 @@ class Follower(Node):
         self.create_subscription(InstanceCloud, f"{NODE}/instances", self._on_instances, RELIABLE)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, RELIABLE)
         for camera in cameras:
-            self._follow_camera(camera)
+            self._follow_labels(camera)
+        self._cameras = tuple(cameras)
         self._track = self.create_client(TrackObject, f"{NODE}/track_object")
         self._state = self.create_client(GetState, f"{NODE}/get_state")
 
-    def _follow_camera(self, camera: str) -> None:
+    def _follow_labels(self, camera: str) -> None:
         def on_labels(message: Image) -> None:
             png = cv2.imencode(".png", image_from_msg(message), (cv2.IMWRITE_PNG_COMPRESSION, 1))[1]
             self.labels[camera, time_from_msg(message.header.stamp)] = png
 
         self.create_subscription(Image, f"{NODE}/{camera}/labels", on_labels, RELIABLE)
-        self.create_subscription(CameraInfo, f"/{camera}/camera_info", self._on_camera_info, BEST_EFFORT)
+
+    def _watch_cameras(self) -> None:
+        """Hear when images are sent. Only now: the replay waits for a subscriber, and that must be the live node."""
+        for camera in self._cameras:
+            self.create_subscription(CameraInfo, f"/{camera}/camera_info", self._on_camera_info, BEST_EFFORT)
+        self._cameras = ()
 
     def ask_state(self) -> Future | None:
         """Ask for the node's lifecycle state; None while its service is not there."""
@@ -85,6 +91,7 @@ class Follower(Node):
         stamp_ns, now = time_from_msg(message.header.stamp), time.monotonic()
         self.masks[stamp_ns] = message
         self.last_result_s = now
+        self._watch_cameras()
         if stamp_ns in self._arrival_s:
             self.end_to_end_ms.append(1e3 * (now - self._arrival_s[stamp_ns]))
 

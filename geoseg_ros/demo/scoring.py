@@ -64,10 +64,10 @@ class Scores:
         masks = masks_from_msg(message)
         figures = SetFigures(labelled.frames.stamp_ns)
         for each in followed:
+            if each.stamp_ns == labelled.frames.stamp_ns:
+                self._add_answer(labelled, each, masks)
             if each.stamp_ns <= labelled.frames.stamp_ns:
                 self._add_transfer(labelled, masks, each, ego, figures)
-            if each.stamp_ns == labelled.frames.stamp_ns:
-                self._add_answer(labelled, each)
         self._add_instances(labelled, follower, figures)
         self.history.append(figures)
         return _instant(labelled, follower, masks)
@@ -104,14 +104,15 @@ class Scores:
             if iou is not None:
                 figures.iou.setdefault(way, {})[each.request.name] = iou
 
-    def _add_answer(self, labelled: LabelledSet, each: Followed) -> None:
-        if not self.names:
-            return
-        answers = masks_from_msg(each.answer)
+    def _add_answer(self, labelled: LabelledSet, each: Followed, masks: dict[str, dict[int, ObjectMask]]) -> None:
+        """The answer to a prompt is what was said of the object in the set that it was answered on."""
+        for camera, answers in masks_from_msg(each.answer).items():
+            for answer in answers.values():
+                masks.setdefault(camera, {})[each.object_id] = answer
         truths, predicted = [], []
         for camera, labels in labelled.labels.items():
             truths.append(labels == each.request.truth_id)
-            found = next(iter(answers.get(camera, {}).values()), None)
+            found = masks.get(camera, {}).get(each.object_id)
             predicted.append(np.zeros(labels.shape, bool) if found is None else found.mask)
         if any(np.count_nonzero(truth) >= self.config.min_pixels for truth in truths):
             self.prompts.add("one_click", truths, predicted)

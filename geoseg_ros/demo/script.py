@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from geoseg_core.datasets.truth import LabelledSet
@@ -50,5 +51,16 @@ def stand_in_truth(first: LabelledSet) -> tuple[LabelledSet, dict[int, str]]:
     result = ScenePipeline(PipelineConfig()).process(first.frames)
     assert result.instances is not None
     labels = dict(zip(result.frames.cameras, result.instances.labels, strict=True))
-    names = {each.instance_id: f"object_{each.instance_id}" for each in result.instances.instances}
+    ids = [each.instance_id for each in result.instances.instances]
+    plain = [each for each in ids if _is_plain(labels[result.frames.cameras[0]] == each)]
+    names = {each: f"object_{each}" for each in (plain if len(plain) >= OBJECTS else ids)}
     return LabelledSet(first.frames, labels), names
+
+
+def _is_plain(mask: np.ndarray) -> bool:
+    """Whether a mask (H, W) looks like a whole thing: in one piece, off the image's border, filling half its box."""
+    if not mask.any() or mask[[0, -1]].any() or mask[:, [0, -1]].any():
+        return False
+    _, _, width, height = cv2.boundingRect(mask.view(np.uint8))
+    pieces, _ = cv2.connectedComponents(mask.view(np.uint8))
+    return pieces == 2 and np.count_nonzero(mask) > 0.5 * width * height
