@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from records import print_table, write_record
+from records import add_out, print_table, write_record
 
 from geoseg_core.commands.evaluate import SAMPLE_BAG
 from geoseg_core.datasets.rosbag import BagSequence
@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--node", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--ros-args", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    add_out(parser)
     arguments = parser.parse_args()
     set_ros_environment()
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
@@ -173,7 +174,7 @@ def main() -> None:
     print_table(rows)
     print(", ".join(f"{name} {count}" for name, count in counts.items()))
     settings = {"bag": bag.name, "rate_hz": arguments.rate, "seconds": arguments.seconds, **counts}
-    print(f"written: {write_record('live', rows, settings)}")
+    print(f"written: {write_record(arguments.out, 'live', rows, settings)}")
 
 
 if __name__ == "__main__":

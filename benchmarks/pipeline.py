@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from records import print_table, write_record
+from records import add_out, print_table, write_record
 
 from geoseg_core.commands.evaluate import SAMPLE_BAG
 from geoseg_core.datasets.rosbag import BagSequence
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("bag", type=Path, nargs="?", help="a bag with ground truth (default: the sample bag)")
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--sets", type=int, default=40)
+    add_out(parser)
     arguments = parser.parse_args()
     sequence = BagSequence(arguments.bag or resource(SAMPLE_BAG))
     sets = [labelled for _, labelled in zip(range(arguments.sets), sequence, strict=False)]
@@ -51,7 +52,7 @@ def main() -> None:
     ]
     print_table(rows)
     settings = {"bag": sequence.path.name, "sets": len(sets), "passes": arguments.passes, "followed": FOLLOWED}
-    print(f"written: {write_record('pipeline', rows, settings)}")
+    print(f"written: {write_record(arguments.out, 'pipeline', rows, settings)}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What all benchmarks share: a table on the terminal, a JSON file with the machine's description."""
 
+import argparse
 import json
 import time
 from pathlib import Path
@@ -8,6 +9,11 @@ from typing import Any
 from geoseg_core.evaluation.machine import describe_machine
 
 RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """The option that says where the JSON file goes."""
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON file")
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
@@ -25,10 +31,10 @@ def _text(value: Any) -> str:
     return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def write_record(name: str, rows: list[dict[str, Any]], settings: dict[str, Any]) -> Path:
-    """Write benchmarks/results/NAME.json: settings, rows, machine, date."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def write_record(folder: Path, name: str, rows: list[dict[str, Any]], settings: dict[str, Any]) -> Path:
+    """Write NAME.json: settings, rows, machine, date."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     record = {"settings": settings, "rows": rows, "machine": describe_machine(), "date": time.strftime("%Y-%m-%d")}
     path.write_text(json.dumps(record, indent=2) + "\n")
     return path

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from camera_publisher import CAMERAS
-from records import print_table, write_record
+from records import add_out, print_table, write_record
 
 from geoseg_ros.environment import set_ros_environment
 
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--size", default="1280x720")
     parser.add_argument("--rate", type=float, default=30.0)
     parser.add_argument("--seconds", type=float, default=20.0)
+    add_out(parser)
     arguments = parser.parse_args()
     set_ros_environment()
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
@@ -73,7 +74,7 @@ def main() -> None:
         rows = measure(arguments.size, arguments.rate, arguments.seconds, Path(folder))
     print_table(rows)
     settings = {"size": arguments.size, "rate_hz": arguments.rate, "seconds": arguments.seconds, "encoding": "rgb8"}
-    print(f"written: {write_record('transport', rows, settings)}")
+    print(f"written: {write_record(arguments.out, 'transport', rows, settings)}")
 
 
 if __name__ == "__main__":
