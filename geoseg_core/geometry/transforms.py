@@ -204,7 +204,7 @@ def pose_parts(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     check_shape(matrix, "4 4", "pose")
     rotation = np.asarray(matrix, np.float64)[:3, :3]
-    rigid = np.isfinite(matrix).all() and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4)
+    rigid = np.isfinite(matrix).all() and np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-4
     if not rigid or np.linalg.det(rotation) < 0:
         raise BadInput(f"pose: expected a rigid transform, got {np.asarray(matrix).tolist()}")
     # Shepperd's method: start from the largest of the four squares, which never divides by about zero.
