@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from geoseg_core.errors import BadInput
+from geoseg_core.errors import GeosegError
 from geoseg_core.pipeline import ScenePipeline
 from geoseg_core.prompts import Prompt
 from geoseg_core.views import FrameSet, View
@@ -17,8 +17,8 @@ def warm_up(pipeline: ScenePipeline) -> None:
     try:
         pipeline.track_object(Prompt("left", np.array([[64.0, 48.0]]), np.array([True])))
         pipeline.process(_block_on_a_table(200_000_001))
-    except BadInput:
-        return  # a model that sees nothing in so poor a picture is warm all the same
+    except GeosegError:
+        return  # no prompts among its tasks, or nothing seen in so poor a picture: it is warm all the same
 
 
 def _block_on_a_table(stamp_ns: int) -> FrameSet:

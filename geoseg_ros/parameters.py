@@ -5,7 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterUninitializedException,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -89,10 +93,16 @@ class NodeParameters:
             self._node.get_logger().warning(f"expected parameters of this node, got also {unknown}: they do nothing")
 
     def _build(self, changed: dict[str, Any]) -> NodeConfig:
-        values = {name: self._node.get_parameter(name).value for name in self._settings}
+        values = {name: self._value(name) for name in self._settings}
         config = build(NodeConfig, values | changed)
         check_cameras(config.cameras)
         return config
+
+    def _value(self, name: str) -> Any:
+        try:
+            return self._node.get_parameter(name).value
+        except ParameterUninitializedException:  # what ROS makes of an empty list in YAML, which has no type
+            return ()
 
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
         changed = {each.name: each.value for each in parameters if each.name in self._settings}

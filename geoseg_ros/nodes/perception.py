@@ -72,7 +72,8 @@ class PerceptionNode(LifecycleNode):
         config = self._configuration.config
         log = self.get_logger()
         try:
-            warm_up(self.make_pipeline())
+            if config.pipeline.tasks:
+                warm_up(self.make_pipeline())
             pipeline = self.make_pipeline()
         except GeosegError as error:
             log.error(f"not configured: {error}")
