@@ -108,12 +108,17 @@ class BagFile:
             connection, received_ns, data = entry
             yield BagMessage(connection.topic, connection.msgtype, received_ns, bytes(data))
 
-    def decode(self, message: BagMessage) -> Any:
+    def decode(self, message: BagMessage, *type_names: str) -> Any:
         """The message as an object with its fields.
 
+        Args:
+            type_names: types that are accepted; none: any.
+
         Raises:
-            BadInput: bytes that do not fit the type's definition.
+            BadInput: another type, or bytes that do not fit the type's definition.
         """
+        if type_names and message.type_name not in type_names:
+            raise BadInput(f"{message.topic}: expected messages of {' or '.join(type_names)}, got {message.type_name}")
         with refusing(self.path, f"decoding a message of {message.topic}"):
             return self._typestore(message.type_name).deserialize_cdr(message.data, message.type_name)
 
@@ -135,8 +140,18 @@ class BagFile:
             if definition.format != MessageDefinitionFormat.NONE:
                 store = get_typestore(Stores.EMPTY)
                 store.register(_parse_definition(definition.format, definition.data, type_name))
+                self._check_fields(store)
             self._types[type_name] = store
         return self._types[type_name]
+
+    def _check_fields(self, store: Typestore) -> None:
+        """Refuse definitions of standard types that lack what the standard has: their messages could not be used."""
+        standard = get_typestore(Stores.ROS2_JAZZY).fielddefs
+        for name in store.fielddefs.keys() & standard.keys():
+            found = dict(store.fielddefs[name][1])
+            lacking = [field for field, kind in standard[name][1] if found.get(field) != kind]
+            if lacking:
+                raise BadInput(f"bag {self.path}: expected {name} with the standard's fields, got none such: {lacking}")
 
 
 def _parse_definition(form: MessageDefinitionFormat, text: str, type_name: str) -> dict[str, Any]:
@@ -156,6 +171,6 @@ def _storage_path(path: Path) -> Path:
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         files = [*path.glob("*.mcap"), *path.glob("*.db3")]
         if len(files) != 1:
-            raise BadInput(f"bag {path}: expected metadata.yaml or one .mcap file in the folder, got {len(files)} files")
+            raise BadInput(f"bag {path}: expected metadata.yaml or one .mcap file in it, got {len(files)} files")
         return files[0]
     return path

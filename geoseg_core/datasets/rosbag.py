@@ -91,10 +91,10 @@ class BagSequence:
         }
         with BagFile(self.path) as bag, _LabelReader(self.path, self._streams) as labels:
             for message in bag.messages(topics):
-                header = bag.decode(message)
+                image = bag.decode(message, *IMAGE_TYPES)
                 camera, kind = topics[message.topic]
-                stamp_ns = _stamp_ns(header)
-                for group in synchronizer.add(camera, kind, stamp_ns, (message, header), message.received_ns):
+                stamp_ns = _stamp_ns(image)
+                for group in synchronizer.add(camera, kind, stamp_ns, (message, image), message.received_ns):
                     yield from self._labelled(group, labels, message.received_ns)
             for group in synchronizer.finish():
                 yield from self._labelled(group, labels, ENDLESS_NS)
@@ -159,7 +159,7 @@ class _LabelReader:
             if labels is None:
                 self._read_ns = ENDLESS_NS * 2
                 return
-            image = self._bag.decode(labels)
+            image = self._bag.decode(labels, *IMAGE_TYPES)
             self._waiting[self._camera_of[labels.topic], _stamp_ns(image)] = (labels, image)
             self._read_ns = labels.received_ns
 
@@ -205,7 +205,7 @@ def _find_streams(bag: BagFile, cameras: tuple[str, ...]) -> dict[str, dict[str,
 
 def _read_objects(bag: BagFile) -> tuple[TruthObject, ...]:
     """What the newest message of the objects topic says."""
-    texts = [_field(bag.decode(message), "data", OBJECTS) for message in bag.messages([OBJECTS])]
+    texts = [bag.decode(message, "std_msgs/msg/String").data for message in bag.messages([OBJECTS])]
     return objects_from_json(texts[-1]) if texts else ()
 
 
@@ -213,7 +213,7 @@ def _read_transforms(bag: BagFile) -> tuple[TransformTree, dict[str, str]]:
     """All transforms of the bag, and child to parent."""
     tree, frames = TransformTree(history_ns=ENDLESS_NS), {}
     for message in bag.messages([TF_STATIC, TF]):
-        for each in _field(bag.decode(message), "transforms", message.topic):
+        for each in bag.decode(message, "tf2_msgs/msg/TFMessage").transforms:
             move, turn = each.transform.translation, each.transform.rotation
             pose = pose_matrix((move.x, move.y, move.z), (turn.x, turn.y, turn.z, turn.w))
             parent, child = each.header.frame_id.lstrip("/"), each.child_frame_id.lstrip("/")
@@ -227,10 +227,12 @@ def _read_calibrations(bag: BagFile, camera: str) -> list[Calibration]:
     topic = f"/{camera}/{CAMERA_INFO}"
     entries: list[Calibration] = []
     for message in bag.messages([topic]):
-        info = bag.decode(message)
-        matrix = _intrinsics(_field(info, "k", topic), _field(info, "p", topic), topic)
+        info = bag.decode(message, "sensor_msgs/msg/CameraInfo")
+        matrix = _intrinsics(info.k, info.p, topic)
         if not entries or not np.array_equal(matrix, entries[-1].intrinsics):
             entries.append(Calibration(_stamp_ns(info), matrix, info.header.frame_id))
+    if not entries:
+        raise BadInput(f"bag {bag.path}: expected as many messages of {topic} as its index says, got none; it is damaged")
     return entries
 
 
@@ -268,17 +270,5 @@ def _pixels(message: BagMessage, image: Any) -> np.ndarray:
 
 
 def _stamp_ns(message: Any) -> int:
-    stamp = _field(message, "header", type(message).__name__).stamp
+    stamp = message.header.stamp
     return stamp.sec * 10**9 + stamp.nanosec
-
-
-def _field(message: Any, name: str, topic: str) -> Any:
-    """A field of a message whose type the bag defines itself.
-
-    Raises:
-        BadInput: the type has no such field.
-    """
-    value = getattr(message, name, None)
-    if value is None:
-        raise BadInput(f"{topic}: expected a message with the field {name!r}, got {type(message).__name__}")
-    return value

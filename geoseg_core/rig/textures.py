@@ -19,13 +19,16 @@ def noise(points: np.ndarray, frequency: float, generator: np.random.Generator, 
 
 def _trilinear(lattice: np.ndarray, position: np.ndarray) -> np.ndarray:
     """Periodic smooth interpolation of a cubic lattice."""
-    cell = np.floor(position).astype(int)
+    cell = np.floor(position).astype(np.int32)
     fraction = position - cell
     weight = fraction * fraction * (3 - 2 * fraction)
+    flat, strides = lattice.ravel(), (NOISE_CELLS**2, NOISE_CELLS, 1)
+    # along each axis: what the lower and the upper neighbour add to the flat index, and how much they weigh
+    index = [[(cell[..., axis] + side) % NOISE_CELLS * strides[axis] for side in (0, 1)] for axis in range(3)]
+    share = [(1 - weight[..., axis], weight[..., axis]) for axis in range(3)]
     value = np.zeros(position.shape[:-1])
-    for corner in np.ndindex(2, 2, 2):
-        index = tuple(((cell + corner) % NOISE_CELLS)[..., axis] for axis in range(3))
-        value += lattice[index] * np.prod(np.where(corner, weight, 1 - weight), axis=-1)
+    for x, y, z in np.ndindex(2, 2, 2):
+        value += flat[index[0][x] + index[1][y] + index[2][z]] * (share[0][x] * share[1][y] * share[2][z])
     return value
 
 
