@@ -12,6 +12,7 @@ from geoseg_core.instances.voxels import Foreground
 
 MIN_HITS = 8
 REFUSED = 1e6
+NEXT_TO = 5.0  # voxels, colour included: what is so close to a track's points continues it
 
 
 def overlaps(tracks: list[Track], foreground: Foreground, clusters: np.ndarray, stamp_ns: int) -> np.ndarray:
@@ -80,14 +81,58 @@ def match_unseen(
     return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if cost[row, column] < REFUSED]
 
 
+def closest_track(
+    tracks: list[Track], centres: np.ndarray, colours: np.ndarray, voxel_m: float, colour_weight: float, stamp_ns: int
+) -> int:
+    """The track that most of a cluster's points (N, 3) lie next to, in space and colour; -1 = none."""
+    low, high = centres.min(0) - NEXT_TO * voxel_m, centres.max(0) + NEXT_TO * voxel_m
+    marks, whose = [np.zeros((0, 6))], [np.zeros(0, int)]
+    for number, track in enumerate(tracks):
+        ahead = track.points + track.step(stamp_ns)
+        around = ((ahead > low) & (ahead < high)).all(1)
+        marks.append(signature(ahead[around], track.colours[around], voxel_m, colour_weight))
+        whose.append(np.full(np.count_nonzero(around), number))
+    known, numbers = np.concatenate(marks), np.concatenate(whose)
+    if len(known) == 0:
+        return -1
+    distance, nearest = cKDTree(known).query(signature(centres, colours, voxel_m, colour_weight))
+    votes = np.bincount(numbers[nearest[distance < NEXT_TO]], minlength=1)
+    return int(votes.argmax()) if votes.max() > 0.5 * len(centres) else -1
+
+
+def hidden_links(
+    foreground: Foreground, clusters: np.ndarray, index: int, views: tuple[ViewGeometry, ...], gap_voxels: float
+) -> list[int]:
+    """Clusters next to cluster `index` across a gap that no view sees through: what joins them may be hidden."""
+    reach = gap_voxels * foreground.lattice.voxel_m
+    mine = foreground.centres[clusters == index]
+    near = ((foreground.centres > mine.min(0) - reach) & (foreground.centres < mine.max(0) + reach)).all(1)
+    near = np.flatnonzero(near & (clusters != index))
+    if len(near) == 0:
+        return []
+    others = foreground.centres[near]
+    distance, nearest = cKDTree(mine).query(others, distance_upper_bound=reach)
+    links = []
+    for other in np.unique(clusters[near[np.isfinite(distance)]]):
+        chosen = np.flatnonzero(clusters[near] == other)
+        closest = chosen[distance[chosen].argmin()]
+        if not seen_between(others[closest], mine[nearest[closest]], views, foreground.lattice.voxel_m):
+            links.append(int(other))
+    return links
+
+
 def gap_is_free(
     first: np.ndarray, second: np.ndarray, views: tuple[ViewGeometry, ...], voxel_m: float, gap_voxels: float
 ) -> bool:
     """Whether a view sees through the gap between two groups of points (N, 3) that are farther apart than the gap."""
     distance, nearest = cKDTree(first).query(second)
     closest = int(distance.argmin())
-    if distance[closest] < gap_voxels * voxel_m:
-        return False
+    far = distance[closest] >= gap_voxels * voxel_m
+    return bool(far) and seen_between(second[closest], first[nearest[closest]], views, voxel_m)
+
+
+def seen_between(start: np.ndarray, goal: np.ndarray, views: tuple[ViewGeometry, ...], voxel_m: float) -> bool:
+    """Whether any view sees through the way from a point (3,) to another."""
     steps = np.linspace(0.25, 0.75, 5, dtype=np.float32)[:, None]
-    between = second[closest] * (1 - steps) + first[nearest[closest]] * steps
+    between = start * (1 - steps) + goal * steps
     return any(bool((occlusion(between, view, voxel_m, SLOPE) == SEEN_THROUGH).any()) for view in views)

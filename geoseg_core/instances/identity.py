@@ -12,7 +12,15 @@ from scipy.spatial import cKDTree
 
 from geoseg_core.config import setting
 from geoseg_core.geometry.encoder import EncodedScene
-from geoseg_core.instances.association import MIN_HITS, divide, gap_is_free, match_unseen, overlaps
+from geoseg_core.instances.association import (
+    MIN_HITS,
+    closest_track,
+    divide,
+    gap_is_free,
+    hidden_links,
+    match_unseen,
+    overlaps,
+)
 from geoseg_core.instances.clustering import ClusterConfig
 from geoseg_core.instances.tracks import STALE_S, Track, motion, new_track, remember, signature, unseen_reason
 from geoseg_core.instances.voxels import Foreground
@@ -88,9 +96,10 @@ class IdentityKeeper:
         owner = np.full(len(clusters), -1, np.int32)
         work = Association(scene, foreground, clusters, sizes, owner, {}, scene.frames.stamp_ns)
         self._follow(work)
+        self._continue(work)
         self._find_again(work)
-        self._split(work)
         self._add_new(work)
+        self._split(work)
         self._remember(work)
         self._started = True
         return work.owner
@@ -208,11 +217,29 @@ class IdentityKeeper:
             self.confirm(len(self.tracks) - 1)
             self._tell(EventKind.SPLIT, self.tracks[number], stamp_ns, reason, self.tracks[-1])
 
+    def _continue(self, work: Association) -> None:
+        """Give clusters that nobody owns to the track whose points they lie next to, like in colour."""
+        centres, colours = work.foreground.centres, work.foreground.colours
+        size, weight = work.foreground.lattice.voxel_m, self.cluster_config.colour_weight
+        for index in self._loose(work) if self.tracks else ():
+            mine = work.clusters == index
+            number = closest_track(self.tracks, centres[mine], colours[mine], size, weight, work.stamp_ns)
+            work.owner[mine] = number
+
     def _add_new(self, work: Association) -> None:
+        """Make tracks of what is left, joined with what it hangs on to out of sight."""
         for index in self._loose(work):
             mine = work.clusters == index
-            work.owner[mine] = len(self.tracks)
-            self.tracks.append(new_track(work.foreground, mine, work.stamp_ns))
+            links = hidden_links(
+                work.foreground, work.clusters, int(index), work.scene.views, self.config.split_gap_voxels
+            )
+            owners = work.owner[np.isin(work.clusters, links)]
+            owners = owners[owners >= 0]
+            if len(owners):
+                work.owner[mine] = np.bincount(owners).argmax()
+            else:
+                work.owner[mine] = len(self.tracks)
+                self.tracks.append(new_track(work.foreground, mine, work.stamp_ns))
 
     def _remember(self, work: Association) -> None:
         """Bring every track's memory up to date; confirm, lose, find and forget."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from geoseg_core.config import setting
 from geoseg_core.geometry.encoder import ViewGeometry
-from geoseg_core.geometry.pointmap import normals
+from geoseg_core.geometry.pointmap import lift, normals
 
 COARSE = 4  # planes are found and followed on every fourth pixel
 HYPOTHESES = 96
@@ -42,7 +42,7 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class CoarseView:
-    """Every fourth point and normal of a view.
+    """Points and normals (h, w, 3) of a view's blocks of COARSE pixels; `raw` (h * w, 3) is one pixel of each block.
 
     `weight` is the area that each stands for, square metres; `band_m` how far it may lie off a plane in the search.
     """
@@ -53,6 +53,7 @@ class CoarseView:
     weight: np.ndarray
     usable: np.ndarray
     band_m: np.ndarray
+    raw: np.ndarray
 
 
 class SupportFinder:
@@ -124,7 +125,8 @@ class SupportFinder:
                 continue
             points, depth_m = coarse.points.reshape(-1, 3).take(chosen, 0), coarse.depth_m.reshape(-1).take(chosen)
             local = fit(points, plane.normal)  # each view its own: calibration is never perfect
-            noise_m = 1.48 * float(np.median(np.abs(points @ local.normal + local.offset)))
+            residual = np.abs(coarse.raw.take(chosen, 0) @ local.normal + local.offset)
+            noise_m = 1.48 * float(np.median(residual[np.isfinite(residual)]))
             # Depth noise of structured light and stereo grows with the square of the range.
             slope = np.float32(self.config.noise_factor * noise_m / float(np.median(depth_m)) ** 2)
             rows, columns, zone = reach(certain, result.shape)
@@ -158,7 +160,8 @@ def reach(certain: np.ndarray, size: tuple[int, ...]) -> tuple[slice, slice, np.
 
     Beyond it a plane goes on in space, but what it cuts there is something else.
     """
-    opened = cv2.morphologyEx(certain.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    closed = cv2.morphologyEx(certain.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     grown = cv2.dilate(opened, np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
     left, top, width, height = cv2.boundingRect(grown)
     rows = slice(top * COARSE, min((top + height) * COARSE, size[0]))
@@ -168,9 +171,19 @@ def reach(certain: np.ndarray, size: tuple[int, ...]) -> tuple[slice, slice, np.
 
 
 def coarse_view(view: ViewGeometry) -> CoarseView:
-    """Thin a view and give each remaining point its normal and area."""
-    points = np.ascontiguousarray(view.points[::COARSE, ::COARSE])
-    depth_m = np.ascontiguousarray(view.depth_m[::COARSE, ::COARSE])
+    """Thin a view to means over blocks and give each its normal and area.
+
+    Inverse depth is averaged: on a plane it is linear in the pixel, so that the mean is exact and the noise small.
+    """
+    with np.errstate(divide="ignore"):
+        inverse = np.where(view.depth_m > 0, 1 / view.depth_m, np.float32(0))
+    height, width = (edge // COARSE * COARSE for edge in inverse.shape)
+    size = (width // COARSE, height // COARSE)
+    mean = cv2.resize(inverse[:height, :width], size, interpolation=cv2.INTER_AREA)
+    known = cv2.resize((view.depth_m[:height, :width] > 0).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    depth_m = np.where(known > 0.5, known / np.maximum(mean, np.float32(1e-6)), np.float32(0))
+    block = np.array([[COARSE, 0, (COARSE - 1) / 2], [0, COARSE, (COARSE - 1) / 2], [0, 0, 1]])
+    points = lift(depth_m, np.linalg.inv(block) @ view.intrinsics, view.camera_to_world)
     direction = normals(points)
     rays = points - view.camera_to_world[:3, 3].astype(np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -179,7 +192,8 @@ def coarse_view(view: ViewGeometry) -> CoarseView:
         focal = view.intrinsics[0, 0] * view.intrinsics[1, 1]
         weight = (COARSE * depth_m) ** 2 / focal / np.maximum(np.abs(cosine), 0.1)
     usable = np.isfinite(direction[..., 0]) & smooth(depth_m)
-    return CoarseView(points, direction, depth_m, np.where(usable, weight, 0), usable, band(depth_m))
+    raw = view.points[COARSE // 2 : height : COARSE, COARSE // 2 : width : COARSE].reshape(-1, 3)
+    return CoarseView(points, direction, depth_m, np.where(usable, weight, 0), usable, band(depth_m), raw)
 
 
 def smooth(depth_m: np.ndarray) -> np.ndarray:

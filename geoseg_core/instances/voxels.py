@@ -11,6 +11,8 @@ import numpy as np
 from geoseg_core.geometry.encoder import EncodedScene
 
 BLOCK = 8  # voxels along each edge of a block; only occupied blocks have cells
+HOLE = 6  # pixels: how far holes in depth are filled from their rim
+HOLE_COLOUR = 60  # sum of RGB differences: a larger step is a border
 MARGIN = 4  # empty voxels round the occupied ones, so that a search next to them stays inside
 
 
@@ -38,7 +40,7 @@ class Foreground:
     """Foreground pixels of V views and the M voxels that they fill.
 
     Attributes:
-        pixels: per view, flat indices (N,) of its foreground pixels.
+        pixels: per view, flat indices (N,) of its foreground pixels; small holes in depth are filled.
         voxel_of: per view, voxel index (N,) of each of them.
         lattice: finds the voxel of a world point.
         centres: (M, 3) float32 mean point of each voxel, metres.
@@ -78,7 +80,49 @@ def gather(scene: EncodedScene, background: tuple[np.ndarray, ...], voxel_m: flo
         np.stack([np.bincount(voxel_of, values[:, axis], count) for axis in range(3)], 1) / total[:, None]
         for values in (points, colours)
     )
+    for index, (view, geometry, mask) in enumerate(zip(scene.frames.views, scene.views, background, strict=True)):
+        holes, nearest = fill_holes(view.image, geometry.depth_m == 0, mask, pixels[index], split[index])
+        pixels[index] = np.concatenate([pixels[index], holes])
+        split[index] = np.concatenate([split[index], nearest])
     return Foreground(pixels, split, lattice, centres.astype(np.float32), lab(means), counts)
+
+
+def fill_holes(
+    image: np.ndarray, unknown: np.ndarray, background: np.ndarray, pixels: np.ndarray, voxel_of: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give pixels without depth beside the foreground the voxel of the neighbour that is most like them in colour.
+
+    Returns:
+        flat indices (N,) of the holes that are foreground, and the voxel (N,) of each.
+    """
+    height, width = unknown.shape
+    front = cv2.dilate((~background).view(np.uint8), np.ones((2 * HOLE + 1, 2 * HOLE + 1), np.uint8))
+    front[[0, -1]] = 0
+    front[:, [0, -1]] = 0
+    left = np.flatnonzero(unknown & front.view(bool))
+    if len(left) == 0:
+        return left, np.zeros(0, np.int32)
+    values = np.where(unknown, np.int32(-2), np.int32(-1)).reshape(-1)  # -2 open, -1 known background
+    values[pixels] = voxel_of
+    colours = image.reshape(-1, 3).astype(np.int16)
+    steps = np.array([-1, 1, -width, width])
+    done = []
+    for _ in range(HOLE):
+        around = left[:, None] + steps
+        found = values[around]
+        colour_step = np.abs(colours[around] - colours[left][:, None]).sum(2, dtype=np.int32)
+        colour_step[(found == -2) | (colour_step > HOLE_COLOUR)] = HOLE_COLOUR + 1
+        best = colour_step.argmin(1)
+        rows = np.arange(len(left))
+        settled = colour_step[rows, best] <= HOLE_COLOUR
+        values[left[settled]] = found[rows, best][settled]
+        done.append(left[settled])
+        left = left[~settled]
+        if len(left) == 0 or not settled.any():
+            break
+    filled = np.concatenate(done)
+    filled = filled[values[filled] >= 0]
+    return filled, values[filled]
 
 
 def cells_of(points: np.ndarray, voxel_m: float) -> list[np.ndarray]:
