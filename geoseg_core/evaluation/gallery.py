@@ -76,7 +76,7 @@ class Gallery:
         self._instants.add(instant)
         if instant.cloud is not None:
             self._clouds.add(instant)
-        self._write_frame(self._row(instant))
+        self._write_frame(self._row(instant), self._title(instant))
 
     def close(self) -> list[Path]:
         """Write the contact sheet, the picture of the labelled cloud and the PLY files; return all paths."""
@@ -97,7 +97,7 @@ class Gallery:
         return [overlay(*pair, self.names) for pair in zip(instant.images, instant.labels, strict=True)]
 
     def _write_sheet(self, instants: list[Instant]) -> list[Path]:
-        titles = [f"t = {(each.stamp_ns - self._first_ns) / 1e9:.1f} s" for each in instants]
+        titles = [self._title(each) for each in instants]
         path = self.folder / "overlay.png"
         write_png(str(path), contact_sheet([self._row(each) for each in instants], titles))
         return [path]
@@ -115,10 +115,13 @@ class Gallery:
         write_png(str(path), render_cloud(instant.cloud, instant.instances, poses, self.names))
         return path
 
-    def _write_frame(self, row: list[np.ndarray]) -> None:
+    def _title(self, instant: Instant) -> str:
+        return f"t = {(instant.stamp_ns - self._first_ns) / 1e9:.1f} s"
+
+    def _write_frame(self, row: list[np.ndarray], title: str) -> None:
         """Append to the video at half size; the first frame decides its size."""
         half = [cv2.resize(each, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for each in row]
-        sheet = contact_sheet([half], [""])
+        sheet = contact_sheet([half], [title])
         if self._video_size is None:
             self._video_size = sheet.shape[1] & ~1, sheet.shape[0] & ~1
             path, codec = str(self.folder / "overlay.mp4"), cv2.VideoWriter.fourcc(*VIDEO_CODEC)
