@@ -4,13 +4,14 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from geoseg_core.commands.evaluate import METHOD, SAMPLE_BAG, expected_sets
 from geoseg_core.datasets.rosbag import BagSequence
-from geoseg_core.errors import BadInput, GeosegError
+from geoseg_core.datasets.truth import TruthObject
+from geoseg_core.errors import GeosegError
 from geoseg_core.evaluation.evaluator import unique_names
 from geoseg_core.evaluation.gallery import Gallery
 from geoseg_core.evaluation.machine import percentiles
@@ -18,6 +19,9 @@ from geoseg_core.evaluation.plots import write_plots
 from geoseg_core.evaluation.report import make_report, write_report
 from geoseg_core.resources import resource
 from geoseg_ros.environment import set_ros_environment
+
+if TYPE_CHECKING:
+    from geoseg_ros.demo.live import LiveRun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,48 +34,57 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demo and print its table.
 
     Raises:
-        BadInput: the bag cannot be read or shows nothing to follow; ChildFailed: a process failed.
+        BadInput: the bag cannot be read; ChildFailed: a process failed; GeosegError: nothing came back.
     """
     set_ros_environment()
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     # rclpy reads the environment when it is loaded.
     from geoseg_ros.demo.live import run_live
-    from geoseg_ros.demo.scoring import Scores
-    from geoseg_ros.demo.script import choose_requests, stand_in_truth
+    from geoseg_ros.demo.script import choose_requests, first_complete, stand_in_truth
 
     arguments.out.mkdir(parents=True, exist_ok=True)
-    bag = arguments.bag or resource(SAMPLE_BAG)
-    sequence = BagSequence(bag)
-    first = next(iter(sequence), None)
-    if first is None:
-        raise BadInput(f"bag {bag}: expected at least one frame set, got none")
-    names, has_truth = unique_names(sequence.objects), bool(sequence.objects and first.labels)
-    if not has_truth:
+    sequence = BagSequence(arguments.bag or resource(SAMPLE_BAG))
+    objects = sequence.objects
+    first, names = first_complete(sequence, with_labels=bool(objects)), unique_names(objects)
+    if not (objects and first.labels):
         print("the bag has no ground truth: three of the instances found in its first set are followed, without IoU")
+        objects = ()
         first, names = stand_in_truth(first)
-    ego = sequence.cameras[0]
-    requests = choose_requests(first, names, ego)
-    print(f"demo: {bag}, cameras {', '.join(sequence.cameras)}, ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}")
+    requests = choose_requests(first, names, sequence.cameras[0])
+    print(f"demo: {sequence.path}, {', '.join(sequence.cameras)}, ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}")
     live = run_live(sequence, requests, arguments.out)
-    captions = {each.object_id: each.request.name for each in live.followed}
-    gallery = Gallery(arguments.out, captions)
-    scores = Scores(sequence.objects)
+    report, written = measure(sequence, objects, live, arguments.out)
+    print("\n".join([*table(report, [each.name for each in requests]), *live.notes]))
+    print("\n".join(f"written: {each}" for each in written))
+    return 0
+
+
+def measure(
+    sequence: BagSequence, objects: Sequence[TruthObject], live: "LiveRun", out: Path
+) -> tuple[dict[str, Any], list[Path]]:
+    """Compare what was published with the bag; write report, pictures and clouds. Returns the report and all paths.
+
+    Raises:
+        GeosegError: nothing was published for any set.
+    """
+    from geoseg_ros.demo.scoring import Scores
+
+    gallery = Gallery(out, {each.object_id: each.request.name for each in live.followed})
+    scores = Scores(objects)
     for labelled in tqdm(sequence, desc="measure", unit="set", total=expected_sets(sequence), disable=None):
-        instant = scores.add(labelled, live.follower, live.followed, ego)
+        instant = scores.add(labelled, live.follower, live.followed, sequence.cameras[0])
         if instant is not None:
             gallery.add(instant)
     if scores.processed == 0:
-        raise GeosegError(f"expected results for the bag's sets, got none; see the logs in {arguments.out}")
+        raise GeosegError(f"expected results for the bag's sets, got none; see the logs in {out}")
     samples = {"end_to_end": live.follower.end_to_end_ms}
     sets = {"received": scores.received, "processed": scores.processed, "dropped": scores.received - scores.processed}
     latency_ms = {**stage_latency(live.follower.diagnostics), **percentiles(samples)}
     report = make_report(sequence.path.name, "live", METHOD, scores.report(METHOD), sets, latency_ms)
-    path = arguments.out / "report.json"
-    write_report(path, report)
-    written = [path, *gallery.close(), *write_plots(arguments.out, scores.history, samples)]
-    print("\n".join([*table(report, [each.name for each in requests]), *live.notes, *gallery.notes]))
-    print("\n".join(f"written: {each}" for each in written))
-    return 0
+    write_report(out / "report.json", report)
+    written = [out / "report.json", *gallery.close(), *write_plots(out, scores.history, samples)]
+    print("".join(f"{note}\n" for note in gallery.notes), end="")
+    return report, written
 
 
 def stage_latency(diagnostics: dict[str, str]) -> dict[str, dict[str, float]]:

@@ -1,11 +1,13 @@
 """What the demo asks for: three large objects that are well visible, each by one click in two views."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from geoseg_core.datasets.truth import LabelledSet
+from geoseg_core.errors import BadInput
 from geoseg_core.evaluation.prompts import click, deepest_pixel
 from geoseg_core.pipeline import PipelineConfig, ScenePipeline
 from geoseg_core.prompts import Prompt
@@ -40,10 +42,28 @@ def choose_requests(first: LabelledSet, names: dict[int, str], ego: str) -> list
     chosen = sorted((each for each in names if pixels[each] > 0), key=lambda each: -pixels[each])[:OBJECTS]
     requests = []
     for each in chosen:
-        for camera in dict.fromkeys((ego, best[each])):
+        for camera in [camera for camera in dict.fromkeys((ego, best[each])) if camera in first.labels]:
             point = deepest_pixel(first.labels[camera] == each)
             requests.append(Request(each, names[each], click(camera, [point], [True])))
     return requests
+
+
+def first_complete(sequence: Iterable[LabelledSet], with_labels: bool) -> LabelledSet:
+    """The first set in which every camera took part (and has labels, if they are wanted); else simply the first.
+
+    Raises:
+        BadInput: there is no set.
+    """
+    first = complete = None
+    for labelled in sequence:
+        first = first or labelled
+        if not labelled.frames.missing:
+            complete = complete or labelled
+            if not with_labels or len(labelled.labels) == len(labelled.frames.views):
+                return labelled
+    if first is None:
+        raise BadInput("bag: expected at least one frame set, got none")
+    return complete or first
 
 
 def stand_in_truth(first: LabelledSet) -> tuple[LabelledSet, dict[int, str]]:

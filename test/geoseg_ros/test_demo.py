@@ -11,8 +11,10 @@ from small_bag import CAMERAS, write_small_bag
 
 from geoseg_core import cli
 from geoseg_core.datasets.truth import LabelledSet
+from geoseg_core.errors import BadInput
+from geoseg_core.views import FrameSet
 from geoseg_ros.commands.demo import stage_latency
-from geoseg_ros.demo.script import choose_requests, stand_in_truth
+from geoseg_ros.demo.script import choose_requests, first_complete, stand_in_truth
 
 NAMES = {each: f"thing_{each}" for each in range(1, 7)}
 
@@ -91,6 +93,23 @@ def test_without_truth_the_instances_of_the_first_set_stand_in(first_set):
     labelled, names = stand_in_truth(LabelledSet(first_set.frames, {}))
     assert set(labelled.labels) == set(CAMERAS) and len(names) >= 6
     assert choose_requests(labelled, names, "ego")
+
+
+def test_clicks_are_chosen_on_the_first_set_with_all_cameras_and_labels(first_set):
+    bare = LabelledSet(first_set.frames, {})
+    partial = LabelledSet(FrameSet(first_set.frames.views[1:], missing=("ego",)), first_set.labels)
+    assert first_complete([partial, bare, first_set], with_labels=True) is first_set
+    assert first_complete([partial, bare, first_set], with_labels=False) is bare
+    assert first_complete([partial, bare], with_labels=True) is bare
+    assert first_complete([partial], with_labels=True) is partial
+    with pytest.raises(BadInput, match="at least one frame set"):
+        first_complete([], with_labels=True)
+
+
+def test_a_view_without_labels_is_not_clicked(first_set):
+    labels = {camera: first_set.labels[camera] for camera in CAMERAS[1:]}
+    requests = choose_requests(LabelledSet(first_set.frames, labels), NAMES, "ego")
+    assert len(requests) == 3 and "ego" not in {each.prompt.camera for each in requests}
 
 
 def test_stage_times_are_read_from_the_diagnostics():
