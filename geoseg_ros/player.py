@@ -24,7 +24,7 @@ from geoseg_ros.sensor_messages import time_to_msg
 CLOCK = "/clock"
 CLOCK_PERIOD_S = 0.02
 SENSOR_DEPTH, LATCHED_DEPTH = 10, 100
-SETTLED_S = 0.3
+SETTLED_S = 1.0
 ACKNOWLEDGE_S = 2
 
 

@@ -232,7 +232,7 @@ def _read_calibrations(bag: BagFile, camera: str) -> list[Calibration]:
         if not entries or not np.array_equal(matrix, entries[-1].intrinsics):
             entries.append(Calibration(_stamp_ns(info), matrix, info.header.frame_id))
     if not entries:
-        raise BadInput(f"bag {bag.path}: expected as many messages of {topic} as its index says, got none; it is damaged")
+        raise BadInput(f"bag {bag.path}: expected the messages of {topic} that its index names, found none")
     return entries
 
 

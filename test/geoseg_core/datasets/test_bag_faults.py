@@ -29,7 +29,7 @@ def walk(path) -> str:
         return "refused"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_flipped_bits_are_refused_or_do_no_harm(tmp_path, intact, seed):
     generator = np.random.default_rng(seed)
     path = tmp_path / "bag.mcap"
@@ -43,10 +43,9 @@ def test_flipped_bits_are_refused_or_do_no_harm(tmp_path, intact, seed):
     assert "refused" in outcomes
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_overwritten_index_is_refused_or_does_no_harm(tmp_path, intact, seed):
+def test_overwritten_index_is_refused_or_does_no_harm(tmp_path, intact):
     """The summary at the end of the file holds lengths and offsets: numbers that lie."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     path = tmp_path / "bag.mcap"
     outcomes = set()
     for _ in range(100):
@@ -60,7 +59,7 @@ def test_overwritten_index_is_refused_or_does_no_harm(tmp_path, intact, seed):
 
 def test_every_truncation_is_refused(tmp_path, intact):
     path = tmp_path / "bag.mcap"
-    for length in np.linspace(0, len(intact) - 1, 60).astype(int):
+    for length in np.linspace(0, len(intact) - 1, 40).astype(int):
         path.write_bytes(intact[:length])
         assert walk(path) == "refused"
 
