@@ -52,8 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     pipeline = ScenePipeline(replace(PipelineConfig(), tasks=_pipeline_tasks(config.tasks)))
     evaluator = Evaluator(pipeline, sequence.cameras[0], sequence.objects, config)
     gallery = Gallery(arguments.out)
-    _evaluate(sequence, evaluator, gallery)
-    processed, dropped = len(evaluator.history), sequence.counts["sets_without_pose"]
+    refused = _evaluate(sequence, evaluator, gallery)
+    processed, dropped = len(evaluator.history), refused + sequence.counts["sets_without_pose"]
     sets = {"received": processed + dropped, "processed": processed, "dropped": dropped}
     latency_ms = percentiles(evaluator.stage_samples())
     report = make_report(sequence.path.name, "lockstep", METHOD, evaluator.report(METHOD), sets, latency_ms)
@@ -75,7 +75,7 @@ def _pipeline_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
     return tuple(task for task in TASKS if task == "prompts" or task in tasks)
 
 
-def _evaluate(sequence: BagSequence, evaluator: Evaluator, gallery: Gallery) -> None:
+def _evaluate(sequence: BagSequence, evaluator: Evaluator, gallery: Gallery) -> int:
     total = evaluator.config.max_sets or expected_sets(sequence)
     with tqdm(total=total, unit="set", desc="evaluate", dynamic_ncols=True, mininterval=0.5) as bar:
 
@@ -83,7 +83,7 @@ def _evaluate(sequence: BagSequence, evaluator: Evaluator, gallery: Gallery) -> 
             gallery.add(instant_of(labelled, result))
             bar.update()
 
-        evaluate_sequence(sequence, evaluator, on_set)
+        return evaluate_sequence(sequence, evaluator, on_set)
 
 
 def expected_sets(sequence: BagSequence) -> int:

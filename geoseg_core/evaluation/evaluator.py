@@ -169,16 +169,25 @@ def evaluate_sequence(
     Args:
         sequence: labelled sets in time order.
         evaluator: collects the figures.
-        on_set: called after each set, for pictures and progress.
+        on_set: called after each set that was processed, for pictures and progress.
 
     Returns:
-        The number of sets that were processed.
+        The number of sets that the pipeline refused (without depth or calibration, say); they are left out.
+
+    Raises:
+        BadInput: it refused all of them; the message is that of the last refusal.
     """
-    limit = evaluator.config.max_sets
+    limit, refused, refusal = evaluator.config.max_sets, 0, None
     for labelled in sequence:
-        result = evaluator.add(labelled)
+        try:
+            result = evaluator.add(labelled)
+        except BadInput as error:
+            refused, refusal = refused + 1, error
+            continue
         if on_set:
             on_set(labelled, result)
         if limit and len(evaluator.history) >= limit:
             break
-    return len(evaluator.history)
+    if refusal and not evaluator.history:
+        raise refusal
+    return refused

@@ -8,6 +8,7 @@ import pytest
 from oracle import OBJECTS, OraclePipeline, sequence
 
 from geoseg_core.datasets.truth import LabelledSet, TruthObject
+from geoseg_core.errors import BadInput
 from geoseg_core.evaluation.config import EvaluationConfig
 from geoseg_core.evaluation.evaluator import Evaluator, evaluate_sequence, unique_names
 from geoseg_core.evaluation.prompts import PROMPT_KINDS
@@ -92,6 +93,32 @@ def test_a_view_that_the_encoder_left_out_counts_as_empty():
     report = evaluated(sets, EgoOnly(sets)).report("rgbd")["instances"]["rgbd"]
     assert report["t_sr"] == report["t_miou"] == 0.5
     assert (report["ap50"], report["ap25"]) == (0.0, 1.0)
+
+
+class Refusing(OraclePipeline):
+    """Refuses the sets with the given numbers."""
+
+    def __init__(self, sets, numbers):
+        super().__init__(sets)
+        self.refused = {sets[number].frames.stamp_ns for number in numbers}
+
+    def process(self, frames):
+        if frames.stamp_ns in self.refused:
+            raise BadInput(f"no depth at {frames.stamp_ns}")
+        return super().process(frames)
+
+
+def test_sets_that_the_pipeline_refuses_are_left_out_and_counted():
+    sets, seen = sequence(), []
+    evaluator = Evaluator(Refusing(sets, [1, 2]), "ego", OBJECTS, CONFIG)
+    assert evaluate_sequence(sets, evaluator, lambda labelled, _: seen.append(labelled)) == 2
+    assert seen == [sets[0], sets[3]] and len(evaluator.history) == 2
+
+
+def test_a_sequence_that_is_refused_as_a_whole_says_why():
+    sets = sequence(2)
+    with pytest.raises(BadInput, match=f"no depth at {sets[1].frames.stamp_ns}"):
+        evaluate_sequence(sets, Evaluator(Refusing(sets, [0, 1]), "ego", OBJECTS, CONFIG))
 
 
 def test_names_are_unique_and_only_objects_are_evaluated():
