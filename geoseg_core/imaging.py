@@ -29,6 +29,7 @@ class Encoding:
 
 
 # 8UC3 and 8UC4 name no colours; OpenCV, which they come from, stores blue first.
+# OpenCV names a Bayer pattern after the second row's second and third pixel: rggb is its BG.
 ENCODINGS = {
     "rgb8": Encoding("u1", 3),
     "bgr8": Encoding("u1", 3, cv2.COLOR_BGR2RGB),
@@ -41,10 +42,10 @@ ENCODINGS = {
     "mono16": Encoding("u2", 1),
     "16UC1": Encoding("u2", 1),
     "32FC1": Encoding("f4", 1),
-    "bayer_rggb8": Encoding("u1", 1, cv2.COLOR_BayerRGGB2RGB, 2),
-    "bayer_bggr8": Encoding("u1", 1, cv2.COLOR_BayerBGGR2RGB, 2),
-    "bayer_gbrg8": Encoding("u1", 1, cv2.COLOR_BayerGBRG2RGB, 2),
-    "bayer_grbg8": Encoding("u1", 1, cv2.COLOR_BayerGRBG2RGB, 2),
+    "bayer_rggb8": Encoding("u1", 1, cv2.COLOR_BayerBG2RGB, 2),
+    "bayer_bggr8": Encoding("u1", 1, cv2.COLOR_BayerRG2RGB, 2),
+    "bayer_gbrg8": Encoding("u1", 1, cv2.COLOR_BayerGR2RGB, 2),
+    "bayer_grbg8": Encoding("u1", 1, cv2.COLOR_BayerGB2RGB, 2),
     "yuv422": Encoding("u1", 2, cv2.COLOR_YUV2RGB_UYVY, 2),
     "uyvy": Encoding("u1", 2, cv2.COLOR_YUV2RGB_UYVY, 2),
     "yuv422_yuy2": Encoding("u1", 2, cv2.COLOR_YUV2RGB_YUY2, 2),
@@ -123,7 +124,7 @@ def decode_compressed(data: Any, format: str, max_pixels: int = MAX_PIXELS) -> n
     else:
         raise BadInput(f"compressed image: expected JPEG or PNG, got format {format!r:.80}, {buffer.size} bytes")
     _check_size(height, width, max_pixels)
-    flags = cv2.IMREAD_UNCHANGED if is_grey else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_UNCHANGED if is_grey else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(buffer, flags)
     except cv2.error as error:
@@ -132,7 +133,7 @@ def decode_compressed(data: Any, format: str, max_pixels: int = MAX_PIXELS) -> n
         raise BadInput(f"compressed image: expected {width}x{height} pixels, got damaged data; send it again")
     if quantisation is not None and "32FC1" in str(format):
         return _dequantise(pixels, *quantisation)
-    return pixels
+    return pixels if is_grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def to_rgb(array: np.ndarray) -> np.ndarray:

@@ -260,10 +260,12 @@ class Synchronizer:
     def _take(self, heads: dict[Stream, Frame], pivot_ns: int) -> SyncedSet | None:
         """Make a set of all heads; a depth image whose camera gave no image goes alone and counts as unmatched."""
         items: dict[str, dict[str, Any]] = {}
+        stamp_ns = 0
         for (camera, kind), frame in heads.items():
             self._queues[camera, kind].popleft()
             if (camera, IMAGE) in heads:
                 items.setdefault(camera, {})[kind] = frame.item
+                stamp_ns = max(stamp_ns, frame.stamp_ns)
                 self.counts.matched[camera, kind] += 1
             else:
                 self._drop((camera, kind), "no_partner")
@@ -273,4 +275,4 @@ class Synchronizer:
         missing = tuple(camera for camera in self._cameras if camera not in items)
         self.counts.sets += 1
         self.counts.partial_sets += bool(missing)
-        return SyncedSet(pivot_ns, {camera: items[camera] for camera in self._cameras if camera in items}, missing)
+        return SyncedSet(stamp_ns, {camera: items[camera] for camera in self._cameras if camera in items}, missing)

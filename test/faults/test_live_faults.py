@@ -75,6 +75,17 @@ def test_a_lying_image_costs_its_camera_only(live, changed, words):
     assert live.status("camera ego").level == DiagnosticStatus.WARN
 
 
+def test_a_set_of_lying_images_only_is_counted(live):
+    def publish():
+        stamp_ns = time.time_ns()
+        lying = {f"{name}_image": live.cameras.messages(name, stamp_ns)["image"] for name in ("ego", "exo_left")}
+        for message in lying.values():
+            message.height = 1
+        live.cameras.publish(stamp_ns, **lying)
+
+    live.bench.until(lambda: live.value("pipeline", "sets_undecodable"), publish)
+
+
 def test_a_lying_depth_image_is_refused(live):
     refuse(live, "depth refused: image data", topic="depth", height=47)
 
@@ -136,10 +147,10 @@ def test_a_missing_camera_is_named_within_a_second_and_comes_back(live):
     masks = live.bench.heard["/geoseg/cross_view_masks"]
     gone_s = time.monotonic()
     live.bench.until(
-        lambda: live.status("camera exo_left").level == DiagnosticStatus.WARN,
+        lambda: "missing: no image for" in live.status("camera exo_left").message,
         lambda: live.cameras.publish(names=("ego",)),
     )
-    assert "missing: no image for" in live.status("camera exo_left").message
+    assert live.status("camera exo_left").level == DiagnosticStatus.WARN
     assert time.monotonic() - gone_s < 5  # one second where the machine is not loaded
     live.bench.until(
         lambda: masks[-1].cameras == ["ego"] and masks[-1].missing_cameras == ["exo_left"],

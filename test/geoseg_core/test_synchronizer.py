@@ -118,10 +118,11 @@ def test_depth_that_never_comes_costs_one_timeout_only():
 
 def test_depth_alone_is_no_view():
     bench = Bench({"ego": RGBD, "exo": ("image",)}, missing_timeout_s=0.3)
-    bench.add("ego", 1000, kind="depth")
+    bench.add("ego", 1001, kind="depth")
     bench.add("exo", 1000)
-    bench.poll(1301)
+    bench.poll(1302)
     assert bench.stamps() == [{"exo": 1000}] and bench.sets[0].missing == ("ego",)
+    assert bench.sets[0].stamp_ns == 1000 * MS
     assert bench.dropped() == {"ego depth no_partner": 1}
 
 

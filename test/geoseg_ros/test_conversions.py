@@ -1,6 +1,8 @@
 """Messages both ways: what went in comes out, packed as documented, and lies are refused."""
 
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -211,6 +213,29 @@ def test_unknown_encodings_and_compressions_are_refused_by_name():
         sensor_messages.image_from_msg(Image(height=1, width=1, step=2, encoding="rgb565", data=[0, 0]))
     with pytest.raises(BadInput, match="format 'webp'"):
         sensor_messages.image_from_msg(CompressedImage(format="webp", data=[1, 2, 3]))
+
+
+class CvBridgeError(TypeError):
+    pass
+
+
+class CvBridge:
+    """The documented part of cv_bridge that is used, for machines without it: it knows one encoding more."""
+
+    def imgmsg_to_cv2(self, image, encoding):
+        if image.encoding != "rgb565":
+            raise CvBridgeError(f"{image.encoding} is not known")
+        return np.full((image.height, image.width, 3), 7, np.uint8)
+
+
+def test_encodings_that_are_not_ours_go_through_cv_bridge_where_it_is_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv_bridge", SimpleNamespace(CvBridge=CvBridge, CvBridgeError=CvBridgeError))
+    strange = Image(height=1, width=2, step=4, encoding="rgb565", data=[0] * 4)
+    assert sensor_messages.image_from_msg(strange).tolist() == [[[7, 7, 7], [7, 7, 7]]]
+    with pytest.raises(BadInput, match="'nv99': cv_bridge refused it"):
+        sensor_messages.image_from_msg(Image(height=1, width=2, step=4, encoding="nv99", data=[0] * 4))
+    with pytest.raises(BadInput, match="image data: expected height"):
+        sensor_messages.image_from_msg(Image(height=2**20, width=2**20, step=4, encoding="rgb565", data=[0] * 4))
 
 
 def test_calibration_is_p_where_it_is_given_and_k_else():
