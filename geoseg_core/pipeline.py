@@ -24,7 +24,7 @@ from geoseg_core.results import PromptResult, SceneResult, ViewMasks
 from geoseg_core.views import FrameSet
 
 TASKS = ("cross_view", "instances", "prompts")
-SAME_THING = 0.6
+SAME_THING = 0.8
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Association: which cluster of the newest set goes with which track. Pure functions; identity.py decides."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
@@ -15,17 +17,32 @@ REFUSED = 1e6
 NEXT_TO = 5.0  # voxels, colour included: what is so close to a track's points continues it
 
 
-def overlaps(tracks: list[Track], foreground: Foreground, clusters: np.ndarray, stamp_ns: int) -> np.ndarray:
-    """Which tracks, where they should be now, have a real part of their points in which clusters: (T, C) bool."""
+@dataclass(frozen=True, eq=False)
+class KnownPoints:
+    """The points of all tracks where they should be now: points, colours (N, 3) and track index (N,)."""
+
+    points: np.ndarray
+    colours: np.ndarray
+    whose: np.ndarray
+
+
+def known_points(tracks: list[Track], stamp_ns: int) -> KnownPoints:
+    """Gather what all tracks know (at least one track)."""
+    return KnownPoints(
+        np.concatenate([track.points + track.step(stamp_ns) for track in tracks]),
+        np.concatenate([track.colours for track in tracks]),
+        np.repeat(np.arange(len(tracks)), [len(track.points) for track in tracks]),
+    )
+
+
+def overlaps(known: KnownPoints, count_tracks: int, foreground: Foreground, clusters: np.ndarray) -> np.ndarray:
+    """Which tracks have a real part of their points in which clusters: (T, C) bool."""
     count = int(clusters.max(initial=-1)) + 1
-    if not tracks or not count:
-        return np.zeros((len(tracks), count), bool)
-    lengths = np.array([len(track.points) for track in tracks])
-    ahead = np.concatenate([track.points + track.step(stamp_ns) for track in tracks])
-    voxel = foreground.lattice.find(ahead)
+    lengths = np.bincount(known.whose, minlength=count_tracks)
+    voxel = foreground.lattice.find(known.points)
     found = voxel >= 0
-    pairs = np.repeat(np.arange(len(tracks)), lengths)[found] * count + clusters[voxel[found]]
-    hits = np.bincount(pairs, minlength=len(tracks) * count).reshape(len(tracks), count)
+    pairs = known.whose[found] * count + clusters[voxel[found]]
+    hits = np.bincount(pairs, minlength=count_tracks * count).reshape(count_tracks, count)
     return hits >= np.maximum(MIN_HITS, 0.05 * lengths)[:, None]
 
 
@@ -82,21 +99,19 @@ def match_unseen(
 
 
 def closest_track(
-    tracks: list[Track], centres: np.ndarray, colours: np.ndarray, voxel_m: float, colour_weight: float, stamp_ns: int
+    known: KnownPoints, centres: np.ndarray, colours: np.ndarray, voxel_m: float, colour_weight: float
 ) -> int:
     """The track that most of a cluster's points (N, 3) lie next to, in space and colour; -1 = none."""
     low, high = centres.min(0) - NEXT_TO * voxel_m, centres.max(0) + NEXT_TO * voxel_m
-    marks, whose = [np.zeros((0, 6))], [np.zeros(0, int)]
-    for number, track in enumerate(tracks):
-        ahead = track.points + track.step(stamp_ns)
-        around = ((ahead > low) & (ahead < high)).all(1)
-        marks.append(signature(ahead[around], track.colours[around], voxel_m, colour_weight))
-        whose.append(np.full(np.count_nonzero(around), number))
-    known, numbers = np.concatenate(marks), np.concatenate(whose)
-    if len(known) == 0:
+    around = np.ones(len(known.points), bool)
+    for axis in range(3):
+        around &= (known.points[:, axis] > low[axis]) & (known.points[:, axis] < high[axis])
+    if not around.any():
         return -1
-    distance, nearest = cKDTree(known).query(signature(centres, colours, voxel_m, colour_weight))
-    votes = np.bincount(numbers[nearest[distance < NEXT_TO]], minlength=1)
+    tree = cKDTree(signature(known.points[around], known.colours[around], voxel_m, colour_weight))
+    marks = signature(centres, colours, voxel_m, colour_weight)
+    distance, nearest = tree.query(marks, distance_upper_bound=NEXT_TO)
+    votes = np.bincount(known.whose[around][nearest[np.isfinite(distance)]], minlength=1)
     return int(votes.argmax()) if votes.max() > 0.5 * len(centres) else -1
 
 

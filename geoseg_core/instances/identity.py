@@ -14,10 +14,12 @@ from geoseg_core.config import setting
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.instances.association import (
     MIN_HITS,
+    KnownPoints,
     closest_track,
     divide,
     gap_is_free,
     hidden_links,
+    known_points,
     match_unseen,
     overlaps,
 )
@@ -27,6 +29,8 @@ from geoseg_core.instances.voxels import Foreground
 from geoseg_core.results import EventKind, ObjectEvent
 
 LAST_ID = 65535
+GOAL_POINTS = 1500  # a motion is measured against about so many points
+PART = 0.2  # less of a thing than this is not divided from it
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,10 @@ class IdentityKeeper:
         sizes = np.bincount(clusters)
         owner = np.full(len(clusters), -1, np.int32)
         work = Association(scene, foreground, clusters, sizes, owner, {}, scene.frames.stamp_ns)
-        self._follow(work)
-        self._continue(work)
+        if self.tracks and len(clusters):
+            known = known_points(self.tracks, work.stamp_ns)
+            self._follow(work, known)
+            self._continue(work, known)
         self._find_again(work)
         self._add_new(work)
         self._split(work)
@@ -114,8 +120,10 @@ class IdentityKeeper:
         if number < 0:
             number = len(self.tracks)
             self.tracks.append(new_track(foreground, voxels, stamp_ns))
-        elif np.count_nonzero(rest := (owner == number) & ~voxels) >= self.cluster_config.min_voxels:
+        elif self._is_part(rest := (owner == number) & ~voxels, owner == number):
             self._detach(foreground, number, rest, owner, stamp_ns, "divided by a prompt")
+        else:
+            voxels |= rest
         self.confirm(number)
         for other in np.unique(owner[voxels & (owner >= 0) & (owner != number)]):
             voxels |= self._take(foreground, owner, voxels, number, int(other), stamp_ns)
@@ -132,7 +140,7 @@ class IdentityKeeper:
         """Take claimed voxels from another track; return (M,) bool what else of it comes along."""
         winner, loser = self.tracks[number], self.tracks[other]
         left = (owner == other) & ~voxels
-        if np.count_nonzero(left) >= self.cluster_config.min_voxels:
+        if self._is_part(left, owner == other):
             loser.reset_points(foreground, left)
             self._tell(EventKind.SPLIT, loser, stamp_ns, "divided by a prompt", winner)
             return np.zeros(len(owner), bool)
@@ -144,19 +152,22 @@ class IdentityKeeper:
         loser.object_id, loser.followed, loser.sets_seen = 0, False, -1
         return left
 
+    def _is_part(self, part: np.ndarray, whole: np.ndarray) -> bool:
+        """Whether voxels (M,) bool are enough of a thing to be one themselves, not just its ragged border."""
+        count = np.count_nonzero(part)
+        return count >= max(self.cluster_config.min_voxels, PART * np.count_nonzero(whole))
+
     def _tell(self, kind: EventKind, track: Track, stamp_ns: int, reason: str, partner: Track | None = None) -> None:
         """Note an event of a track that has an id."""
         if track.object_id:
             related = () if partner is None else (partner.object_id,)
             self.events.append(ObjectEvent(kind, track.object_id, stamp_ns, reason, related))
 
-    def _follow(self, work: Association) -> None:
+    def _follow(self, work: Association, known: KnownPoints) -> None:
         """Clusters to the tracks that overlap them; divide those that several tracks overlap."""
-        overlap = overlaps(self.tracks, work.foreground, work.clusters, work.stamp_ns)
+        overlap = overlaps(known, len(self.tracks), work.foreground, work.clusters)
         rivals = overlap.sum(0)
-        single = np.where(rivals == 1, overlap.argmax(0) if len(overlap) else -1, -1)
-        if len(single):
-            work.owner[:] = single[work.clusters]
+        work.owner[:] = np.where(rivals == 1, overlap.argmax(0), -1)[work.clusters]
         for index in np.flatnonzero(rivals > 1):
             voxels = np.flatnonzero(work.clusters == index)
             numbers = np.flatnonzero(overlap[:, index])
@@ -185,12 +196,17 @@ class IdentityKeeper:
             work.owner[work.clusters == loose[column]] = unseen[row]
 
     def _split(self, work: Association) -> None:
-        """Make two things of a track whose parts lie apart with free space seen between them."""
+        """Make two things of a track whose parts lie apart with free space seen between them.
+
+        Not of one that is followed: a prompt said what belongs to it.
+        """
         count = len(work.sizes)
         pairs = work.owner[work.owner >= 0].astype(np.int64) * count + work.clusters[work.owner >= 0]
         shares = np.bincount(pairs, minlength=len(self.tracks) * count).reshape(len(self.tracks), count)
         for number in range(len(self.tracks)):
             track, share = self.tracks[number], shares[number]
+            if track.followed:
+                continue
             parts = np.flatnonzero(share >= max(self.cluster_config.min_voxels, 0.15 * share.max(initial=0)))
             main = int(share.argmax()) if count else 0
             groups = [(work.owner == number) & (work.clusters == part) for part in parts if part != main]
@@ -217,14 +233,13 @@ class IdentityKeeper:
             self.confirm(len(self.tracks) - 1)
             self._tell(EventKind.SPLIT, self.tracks[number], stamp_ns, reason, self.tracks[-1])
 
-    def _continue(self, work: Association) -> None:
+    def _continue(self, work: Association, known: KnownPoints) -> None:
         """Give clusters that nobody owns to the track whose points they lie next to, like in colour."""
         centres, colours = work.foreground.centres, work.foreground.colours
         size, weight = work.foreground.lattice.voxel_m, self.cluster_config.colour_weight
-        for index in self._loose(work) if self.tracks else ():
+        for index in self._loose(work):
             mine = work.clusters == index
-            number = closest_track(self.tracks, centres[mine], colours[mine], size, weight, work.stamp_ns)
-            work.owner[mine] = number
+            work.owner[mine] = closest_track(known, centres[mine], colours[mine], size, weight)
 
     def _add_new(self, work: Association) -> None:
         """Make tracks of what is left, joined with what it hangs on to out of sight."""
@@ -278,8 +293,9 @@ class IdentityKeeper:
         voxel = work.foreground.lattice.find(ahead)
         if len(ahead) >= MIN_HITS and ((voxel >= 0) & (work.owner[voxel] == number)).mean() < 0.5:
             size, weight = work.foreground.lattice.voxel_m, self.cluster_config.colour_weight
-            goal = work.foreground.centres[mine].astype(np.float64)
-            tree = cKDTree(signature(goal, work.foreground.colours[mine], size, weight))
+            thinned = mine[:: 1 + len(mine) // GOAL_POINTS]
+            goal = work.foreground.centres[thinned].astype(np.float64)
+            tree = cKDTree(signature(goal, work.foreground.colours[thinned], size, weight))
             pose = motion(ahead, track.colours[track.fresh], tree, goal, size, weight)
         pose[:3, 3] += pose[:3, :3] @ step
         return pose

@@ -102,16 +102,19 @@ class InstanceSegmenter:
 
     def _background(self, support: np.ndarray, view: ViewGeometry) -> np.ndarray:
         """Support, all that is too far, and lines one or two pixels thin: the rims of tables and walls."""
-        resolved_m = self.config.clusters.range_pixels * self._voxel_m * view.intrinsics[0, 0]
+        resolved_m = self._voxel_m * view.intrinsics[0, 0] / self.config.clusters.range_pixels
         kept = ~support & (view.depth_m > 0) & (view.depth_m <= min(self.config.max_range_m, resolved_m))
         kernel = np.ones((3, 3), np.uint8)
         solid = cv2.dilate(cv2.morphologyEx(kept.view(np.uint8), cv2.MORPH_OPEN, kernel), kernel)
         return ~(kept & solid.view(bool))
 
     def _choose_voxel(self, scene: EncodedScene, background: tuple[np.ndarray, ...]) -> float:
-        """Voxels as fine as the cameras resolve at the distance where things are."""
+        """Voxels as fine as the cameras resolve at the distance where things are: their pixels and their noise."""
         depths = [view.depth_m[::8, ::8][~mask[::8, ::8]] for view, mask in zip(scene.views, background, strict=True)]
         depth_m = np.concatenate(depths)
         depth_m = depth_m[depth_m > 0]
         median_m = float(np.median(depth_m)) if len(depth_m) else 0.0
-        return max(self.config.clusters.voxel_m, self.config.clusters.voxel_slope * median_m)
+        pixel_m = median_m / min(view.intrinsics[0, 0] for view in scene.views)
+        clusters = self.config.clusters
+        noise_m = self.support.noise() * median_m**2
+        return max(clusters.voxel_m, clusters.voxel_pixels * pixel_m, clusters.voxel_noise * noise_m)

@@ -18,6 +18,7 @@ HYPOTHESES = 96
 SAMPLES = 4000
 FIT_SAMPLES = 1500
 NORMAL_AGREEMENT = 0.9
+WARP = 8  # in coarse pixels: how far round a pixel the bend of a plane is averaged
 REACH = 9  # in coarse pixels: how far round its certain pixels a plane may extend
 
 
@@ -26,8 +27,10 @@ class SupportConfig:
     """What is taken as a support plane."""
 
     area_m2: float = setting(0.08, "smallest area that is taken as table, floor or wall", "m^2", 0.001, 100.0)
+    share: float = setting(0.05, "it also fills this part of a view, or is large", "", 0.0, 1.0)
+    large_m2: float = setting(0.7, "an area that is large", "m^2", 0.001, 1000.0)
     thickness_m: float = setting(0.0016, "smallest distance to the plane that belongs to an object", "m", 0.0, 0.1)
-    noise_factor: float = setting(4.0, "the same in standard deviations of the depth noise", "", 0.0, 20.0)
+    noise_factor: float = setting(3.5, "the same in standard deviations of the depth noise", "", 0.0, 20.0)
     planes: int = setting(8, "at most so many planes are followed", "", 0, 50)
     search_interval: int = setting(15, "look for new planes every so many sets", "", 1, 1000)
 
@@ -63,6 +66,7 @@ class SupportFinder:
         self.config = config
         self.planes: list[Plane] = []
         self._sets = 0
+        self._noise: list[float] = []
 
     def update(self, views: tuple[ViewGeometry, ...]) -> tuple[np.ndarray, ...]:
         """Follow the planes into a new set; return where each view sees one: V masks (H, W) bool."""
@@ -73,10 +77,15 @@ class SupportFinder:
         if self._sets % self.config.search_interval == 0 or not self.planes:
             self._search(coarse, certain)
         self._sets += 1
+        self._noise = []
         return tuple(
             self._mask(view, small, [cores[index] for cores in certain])
             for index, (view, small) in enumerate(zip(views, coarse, strict=True))
         )
+
+    def noise(self) -> float:
+        """Depth noise in the newest set: standard deviation at one metre, growing with the square of the range."""
+        return float(np.median(self._noise)) if self._noise else 0.0
 
     def up(self) -> np.ndarray:
         """Normal (3,) of the plane found first (the one that most points lie on), z axis if there is none."""
@@ -100,7 +109,7 @@ class SupportFinder:
         for cores in certain:
             for mask, taken in zip(left, cores, strict=True):
                 mask &= ~taken
-        while len(self.planes) < self.config.planes:
+        for _ in range(self.config.planes - len(self.planes)):
             points, directions, weight, band_m = (
                 np.concatenate([getattr(view, name)[mask] for view, mask in zip(coarse, left, strict=True)])
                 for name in ("points", "normals", "weight", "band_m")
@@ -109,10 +118,13 @@ class SupportFinder:
                 return
             plane = best_plane(points, directions, weight, band_m, random)
             cores = [core(plane, view) & mask for view, mask in zip(coarse, left, strict=True)]
-            if max(float(view.weight[mask].sum()) for view, mask in zip(coarse, cores, strict=True)) < self.config.area_m2:
+            areas = [float(view.weight[mask].sum()) for view, mask in zip(coarse, cores, strict=True)]
+            if max(areas) < self.config.area_m2:
                 return
-            self.planes.append(plane)
-            certain.append(cores)
+            large = max(areas) >= self.config.large_m2 or max(mask.mean() for mask in cores) >= self.config.share
+            if large or any(continues(plane, other) for other in self.planes):
+                self.planes.append(plane)
+                certain.append(cores)
             left = [mask & ~taken for mask, taken in zip(left, cores, strict=True)]
 
     def _mask(self, view: ViewGeometry, coarse: CoarseView, cores: list[np.ndarray]) -> np.ndarray:
@@ -123,14 +135,20 @@ class SupportFinder:
             chosen = sample(certain)
             if len(chosen) < 20:
                 continue
-            points, depth_m = coarse.points.reshape(-1, 3).take(chosen, 0), coarse.depth_m.reshape(-1).take(chosen)
-            local = fit(points, plane.normal)  # each view its own: calibration is never perfect
-            residual = np.abs(coarse.raw.take(chosen, 0) @ local.normal + local.offset)
-            noise_m = 1.48 * float(np.median(residual[np.isfinite(residual)]))
-            # Depth noise of structured light and stereo grows with the square of the range.
-            slope = np.float32(self.config.noise_factor * noise_m / float(np.median(depth_m)) ** 2)
+            depth_m = coarse.depth_m.reshape(-1).take(chosen)
+            local = fit(coarse.points.reshape(-1, 3).take(chosen, 0), plane.normal)  # calibration is never perfect
+            residual = coarse.raw.take(chosen, 0) @ local.normal + local.offset
+            noise_m = spread_of(residual)
             rows, columns, zone = reach(certain, result.shape)
             distance = plane_distance(local, view, rows, columns)
+            if noise_m > self.config.thickness_m:
+                warp = plane_warp(coarse, local, certain)
+                noise_m = spread_of(residual - warp.reshape(-1).take(chosen))
+                distance -= enlarge(warp, result.shape)[rows, columns]
+            np.abs(distance, out=distance)
+            # Depth noise of structured light and stereo grows with the square of the range.
+            self._noise.append(noise_m / float(np.median(depth_m)) ** 2)
+            slope = np.float32(self.config.noise_factor * self._noise[-1])
             near = distance <= self.config.thickness_m
             near |= distance <= squared[rows, columns] * slope
             near &= zone
@@ -140,7 +158,7 @@ class SupportFinder:
 
 
 def plane_distance(plane: Plane, view: ViewGeometry, rows: slice, columns: slice) -> np.ndarray:
-    """Distance (h, w) float32 of a window's points to a plane; the plane's offset where depth is unknown.
+    """Signed distance (h, w) float32 of a window's points to a plane; the plane's offset where depth is unknown.
 
     Along the image rows and columns, a plane's normal times the pixel's ray is linear: two vectors make it.
     """
@@ -152,7 +170,28 @@ def plane_distance(plane: Plane, view: ViewGeometry, rows: slice, columns: slice
     distance = u[None] + v[:, None]
     distance *= view.depth_m[rows, columns]
     distance += np.float32(offset)
-    return np.abs(distance, out=distance)
+    return distance
+
+
+def spread_of(residual: np.ndarray) -> float:
+    """Standard deviation of residuals (N,), NaN left out, by their median: a tenth of outliers does not matter."""
+    return 1.48 * float(np.median(np.abs(residual[np.isfinite(residual)])))
+
+
+def plane_warp(coarse: CoarseView, plane: Plane, certain: np.ndarray) -> np.ndarray:
+    """How far (h, w) the depth camera bends a plane: the local mean of its certain pixels' distances to it."""
+    distance = coarse.points @ plane.normal.astype(np.float32) + np.float32(plane.offset)
+    window = (2 * WARP + 1, 2 * WARP + 1)
+    total = cv2.blur(np.where(certain, distance, np.float32(0)), window)
+    count = cv2.blur(certain.astype(np.float32), window)
+    return np.where(count > 0.02, total / np.maximum(count, np.float32(0.02)), np.float32(0))
+
+
+def enlarge(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """A coarse image (h, w) at full size (H, W); the border repeats where blocks were cut off."""
+    full = cv2.resize(image, None, fx=COARSE, fy=COARSE, interpolation=cv2.INTER_LINEAR)
+    missing = [(0, size[axis] - full.shape[axis]) for axis in (0, 1)]
+    return np.pad(full, missing, mode="edge") if any(after for _, after in missing) else full
 
 
 def reach(certain: np.ndarray, size: tuple[int, ...]) -> tuple[slice, slice, np.ndarray]:
@@ -207,6 +246,11 @@ def smooth(depth_m: np.ndarray) -> np.ndarray:
         down = np.abs(inverse[2:, 1:-1] + inverse[:-2, 1:-1] - 2 * middle)
         result[1:-1, 1:-1] = np.maximum(across, down) < 0.02 * middle
     return result
+
+
+def continues(plane: Plane, other: Plane) -> bool:
+    """Whether a plane is all but the same as another: what a depth camera makes of one floor, bent at the rim."""
+    return bool(plane.normal @ other.normal > 0.99 and abs(plane.offset - other.offset) < 0.06)
 
 
 def band(depth_m: np.ndarray) -> np.ndarray:

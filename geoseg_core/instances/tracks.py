@@ -10,8 +10,8 @@ from geoseg_core.geometry.pointmap import HIDDEN, NEAR, OUTSIDE, SEEN_THROUGH, o
 from geoseg_core.instances.voxels import Foreground
 
 MAX_POINTS = 5000
-ICP_POINTS = 300
-ICP_STEPS = 5
+ICP_POINTS = 150
+ICP_STEPS = 4
 STALE_S = 0.5  # a motion seen longer ago than this predicts nothing
 SLOPE = 0.004  # depth tolerance of occlusion tests, per metre of depth
 
