@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from geoseg_ros.environment import set_ros_environment
 
 if TYPE_CHECKING:
     from geoseg_ros.demo.live import LiveRun
+
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
         first, names = stand_in_truth(first)
     requests = choose_requests(first, names, sequence.cameras[0])
     print(f"demo: {sequence.path}, {', '.join(sequence.cameras)}, ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}")
-    live = run_live(sequence, requests, arguments.out)
+    try:
+        live = run_live(sequence, requests, arguments.out)
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted; its processes have ended")
+        return INTERRUPTED
     report, written = measure(sequence, objects, live, arguments.out)
     print("\n".join([*table(report, [each.name for each in requests]), *live.notes]))
     print("\n".join(f"written: {each}" for each in written))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from geoseg_core.datasets.rosbag import BagSequence
@@ -60,7 +61,7 @@ def run_live(sequence: BagSequence, requests: Sequence[Request], out: Path) -> L
 @contextmanager
 def _client(cameras: Sequence[str]) -> Iterator[tuple[Follower, Callable[[], None]]]:
     """The collecting node, and a function that serves it for a moment."""
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C is a KeyboardInterrupt, as everywhere
     executor = SingleThreadedExecutor()
     follower = Follower(cameras)
     executor.add_node(follower)

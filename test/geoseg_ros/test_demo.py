@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from geoseg_core.datasets.truth import LabelledSet
 from geoseg_core.errors import BadInput
 from geoseg_core.views import FrameSet
 from geoseg_ros.commands.demo import stage_latency
+from geoseg_ros.demo.processes import geoseg_command
 from geoseg_ros.demo.script import choose_requests, first_complete, stand_in_truth
 
 NAMES = {each: f"thing_{each}" for each in range(1, 7)}
@@ -66,6 +69,20 @@ def test_a_node_that_does_not_start_is_told_with_its_log(tmp_path, ros_environme
     assert cli.main(["demo", str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert "bringup ended with status 4" in error and "no node today" in error
+
+
+def test_ctrl_c_ends_the_demo_and_its_processes(tmp_path, ros_environment):
+    write_small_bag(tmp_path / "bag", sets=2)
+    command = [*geoseg_command("demo", str(tmp_path / "bag")), "--out", str(tmp_path / "out")]
+    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=os.getcwd())
+    deadline = time.monotonic() + 60
+    while not children_of(demo.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = children_of(demo.pid)
+    demo.send_signal(signal.SIGINT)
+    text, _ = demo.communicate(timeout=60)
+    assert len(children) == 1 and demo.returncode == 130
+    assert text.splitlines()[-1] == "demo: interrupted; its processes have ended"
 
 
 def test_the_clicks_hit_the_largest_objects_in_two_views(first_set):
