@@ -53,7 +53,7 @@ def choose_viewpoint(
     """
     labelled = cloud.xyz[cloud.instance_id > 0]
     subject = (labelled if len(labelled) else cloud.xyz).astype(float)
-    target = (np.percentile(subject, 10, axis=0) + np.percentile(subject, 90, axis=0)) / 2
+    target = (np.percentile(subject, 5, axis=0) + np.percentile(subject, 95, axis=0)) / 2
     poses = np.asarray(cameras_to_world, float)
     up = _unit(-poses[:, :3, 1].mean(0))
     if up[2] > 0.5:
@@ -66,7 +66,7 @@ def choose_viewpoint(
     offset = (subject - target) @ rotation.T
     half = np.array(size) / 2 * 0.74
     distance = (np.abs(offset[:, :2]) * focal / half).max(1) - offset[:, 2]
-    eye = target + direction * max(float(np.percentile(distance, 95)), 4 * NEAR_M)
+    eye = target + direction * max(float(np.percentile(distance, 99)), 4 * NEAR_M)
     world_to_camera = np.eye(4)
     world_to_camera[:3, :3] = rotation
     world_to_camera[:3, 3] = -rotation @ eye
