@@ -20,6 +20,9 @@ EXO_POSES_M = {
     "exo_left": ((-1.12, -0.72, 1.55), (0.03, 0.03, 0.70)),
     "exo_right": ((1.15, -0.50, 1.60), (0.0, 0.0, 0.70)),
 }
+FINE = {"offsamples": 4, "shadowsize": 1024, "numslices": 28, "numstacks": 16}
+QUICK = {"offsamples": 0, "shadowsize": 512, "numslices": 16, "numstacks": 8}
+PLAIN = {"floor": (0.51, 0.50, 0.50), "wall": (0.77, 0.755, 0.715)}
 PALETTE = np.array(
     [[0.80, 0.13, 0.11], [0.95, 0.93, 0.86], [0.10, 0.33, 0.68], [0.97, 0.76, 0.10], [0.12, 0.50, 0.27],
      [0.93, 0.46, 0.09], [0.42, 0.20, 0.55], [0.11, 0.12, 0.14], [0.16, 0.62, 0.66], [0.85, 0.42, 0.55]]
@@ -50,6 +53,17 @@ def build(seed: int) -> tuple[mujoco.MjModel, tuple[Thing, ...]]:
     _add_cameras(spec)
     things = _add_things(spec, generator)
     return spec.compile(), things
+
+
+def set_quality(model: mujoco.MjModel, fine: bool) -> None:
+    """Choose how much work drawing is: smooth edges and shadows, or what software GL draws ten times a second."""
+    for name, value in (FINE if fine else QUICK).items():
+        setattr(model.vis.quality, name, value)
+    if not fine:  # large and nearly uniform: texture there costs much and shows little
+        for name, colour in PLAIN.items():
+            material = model.material(name)
+            model.mat_texid[material.id] = -1
+            material.rgba[:3] = colour
 
 
 def _set_visuals(spec: mujoco.MjSpec) -> None:

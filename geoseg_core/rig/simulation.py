@@ -11,8 +11,6 @@ from geoseg_core.views import FrameSet, View
 
 SETTLE_S = 0.6
 ROBOT_BODIES = ("robot_base", "upper_arm", "forearm", "hand", "finger_left", "finger_right")
-FINE = {"offsamples": 4, "shadowsize": 1024, "numslices": 28, "numstacks": 16}
-QUICK = {"offsamples": 0, "shadowsize": 768, "numslices": 16, "numstacks": 8}
 GL_TO_OPTICAL = np.diag([1.0, -1.0, -1.0])
 
 
@@ -39,8 +37,7 @@ class Rig:
         self.cameras = tuple(scene.FOVY_DEG)
         self.static_cameras = tuple(scene.EXO_POSES_M)
         self.model, self._things = scene.build(seed)
-        for name, value in (FINE if fine else QUICK).items():
-            setattr(self.model.vis.quality, name, value)
+        scene.set_quality(self.model, fine)
         self._data = mujoco.MjData(self.model)
         self._size = (height, width)
         self._head, self._arm = HeadPath(seed), ArmPath(seed)
