@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from geoseg_processes import TIMEOUT_S, command, listener
 from raw_bags import INTRINSICS, START_NS, RawBag, write_bag
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
@@ -128,6 +129,27 @@ def test_recording_nothing_is_an_error_and_leaves_nothing(tmp_path, ros_environm
     assert recorder.returncode == 1
     assert "none came" in said
     assert not (tmp_path / "copy").exists()
+
+
+def test_types_that_are_not_of_the_format_are_left_out_of_the_recording(tmp_path, ros_environment, capfd):
+    from geoseg_ros.msg import ObjectEvent
+    from std_msgs.msg import String
+
+    from geoseg_ros.recorder import Recorder
+
+    with listener() as (node, wait):
+        wrong = node.create_publisher(ObjectEvent, "/ego/camera_info", 1)
+        right = node.create_publisher(String, "/ground_truth/objects", LATCHED)
+        right.publish(String(data="{}"))
+        recorder = Recorder(tmp_path / "copy", ["ego"])
+        executor = SingleThreadedExecutor()
+        executor.add_node(recorder)
+        wait(lambda: executor.spin_once(timeout_sec=0.05) or recorder.counts and wrong)
+        recorder.close()
+        executor.shutdown()
+        recorder.destroy_node()
+    assert set(contents(tmp_path / "copy")) == {"/ground_truth/objects"}
+    assert "/ego/camera_info is left out: its type geoseg_ros/msg/ObjectEvent" in capfd.readouterr().err
 
 
 def test_damaged_bag_ends_the_replay_with_one_line(tmp_path, ros_environment):

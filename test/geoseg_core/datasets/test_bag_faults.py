@@ -230,6 +230,18 @@ def test_types_of_the_bag_itself_are_used(tmp_path):
         assert (file.decode(message).data, file.decode(message).more) == ("abc", 7)
 
 
+def test_definitions_may_be_idl(tmp_path):
+    bag = RawBag(tmp_path / "bag")
+    body = "module std_msgs { module msg { struct String { string data; }; }; };"
+    idl = "=" * 80 + f"\nIDL: std_msgs/msg/String\n{body}\n"
+    words = bag._writer.add_connection("/words", "std_msgs/msg/String", msgdef=idl, rihs01="RIHS01_00")
+    bag._writer.write(words, 1, b"\x00\x01\x00\x00\x04\x00\x00\x00abc\x00")
+    bag.close()
+    with BagFile(tmp_path / "bag") as file:
+        (message,) = file.messages(["/words"])
+        assert file.decode(message).data == "abc"
+
+
 def test_standard_type_without_its_fields_is_refused(tmp_path):
     bag = RawBag(tmp_path / "bag")
     other = bag._writer.add_connection("/words", "std_msgs/msg/String", msgdef="string dada\n", rihs01="RIHS01_00")

@@ -1,5 +1,8 @@
 """The simulated workplace: what it says about itself must agree with what it shows."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -155,6 +158,12 @@ def test_crowded_things_are_not_pushed_but_something_is_hidden():
         heights.append(arm.tip[2] - scene.TABLE_TOP_M)
     # the hand never goes down among them
     assert min(heights) > 0.2
+
+
+def test_without_mujoco_the_extra_is_named():
+    code = "import sys; sys.modules['mujoco'] = None; import geoseg_core.rig"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "MissingExtra: the simulated workplace needs the extra [sim]" in done.stderr
 
 
 def test_gl_backend_follows_the_environment(monkeypatch):
