@@ -56,8 +56,8 @@ class NodeConfig:
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 
 
-# These shape the node's topics or are used once. The others may be set at any time: what the pipeline is built from
-# holds from the next configure on, the rest at once.
+# These shape the node's topics or are used once. The others may be set at any time; what the pipeline is built from
+# holds from the next configure on, sync.* and diagnostics.period_s from the next activate on, the rest at once.
 READ_ONLY = ("cameras", "world_frame", "autostart", "synchronizer")
 # ROS 2 itself declares these on every node.
 FOREIGN_PREFIXES = ("use_sim_time", "qos_overrides.", "start_type_description_service")
