@@ -3,12 +3,19 @@
 import argparse
 import importlib
 from pathlib import Path
-from typing import Any
+
+import rclpy
+from rclpy.exceptions import NotInitializedException, ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
 
 from geoseg_core.errors import BadInput, GeosegError
 from geoseg_core.resources import resource
 from geoseg_ros.bringup import CONFIG, NODES, NodeEntry
+from geoseg_ros.commands.stopping import Stopping
 from geoseg_ros.environment import set_ros_environment
+
+ENDINGS = (ExternalShutdownException, NotInitializedException, RuntimeError)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,34 +37,35 @@ def run(arguments: argparse.Namespace) -> int:
     """
     ros_arguments = ros_command_line(arguments.config, arguments.overrides, arguments.ros_args)
     set_ros_environment()
-    import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    with Stopping() as stopping:
+        try:
+            spin(ros_arguments)
+        except ENDINGS:
+            # After a signal the context is gone, which a node that is just starting meets in many ways.
+            if stopping.goes_on():
+                raise
+    return 0
 
+
+def spin(ros_arguments: list[str]) -> None:
+    """Start the nodes and serve them until the context is shut down."""
     try:
         rclpy.init(args=ros_arguments)
     except RuntimeError as error:
         raise BadInput(f"expected arguments that ROS 2 understands, got {' '.join(ros_arguments)}: {error}") from error
     # A second thread over image topics loses most of the images: one thread receives, each node's worker computes.
     executor = SingleThreadedExecutor()
-    nodes = []
+    nodes: list[Node] = []
     try:
         for entry in NODES:
             nodes.append(start(entry))
             executor.add_node(nodes[-1])
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    except RuntimeError:
-        # The signal came while a node was starting, and took the context from under it.
-        if rclpy.ok():
-            raise
-        return 0
     finally:
         for node in nodes:
             node.destroy_node()
         executor.shutdown()
         rclpy.try_shutdown()
-    return 0
 
 
 def ros_command_line(config: Path | None, overrides: list[str], others: list[str]) -> list[str]:
@@ -74,10 +82,8 @@ def ros_command_line(config: Path | None, overrides: list[str], others: list[str
     return words + others
 
 
-def start(entry: NodeEntry) -> Any:
+def start(entry: NodeEntry) -> Node:
     """Make one node; what keeps it from starting is told with its name."""
-    from rclpy.exceptions import ParameterException
-
     try:
         return importlib.import_module(entry.module).create_node()
     except (GeosegError, ParameterException) as error:

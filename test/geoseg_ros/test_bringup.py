@@ -58,17 +58,18 @@ def wait_until_announced(observer: Node) -> None:
         time.sleep(0.001)
 
 
-def wait_for_output(observer: Node) -> None:
+def wait_for_output(observer: Node, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while not observer.count_publishers("/geoseg/cross_view_masks"):
-        assert time.monotonic() < deadline, "nobody publishes /geoseg/cross_view_masks"
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, f"nobody publishes; seen are {observer.get_node_names()}"
         time.sleep(0.1)
 
 
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
 def test_it_starts_by_itself_and_ends_cleanly_when_told(observer: Node, bringup: Callable, word: int) -> None:
     process = bringup()
-    wait_for_output(observer)
+    wait_for_output(observer, process)
     process.send_signal(word)
     _, complaints = process.communicate(timeout=60)
     assert process.returncode == 0, complaints
