@@ -89,12 +89,15 @@ class BagSequence:
             for kind, topic in found.items()
             if kind != "labels"
         }
+        now_ns = 0
         with BagFile(self.path) as bag, _LabelReader(self.path, self._streams) as labels:
             for message in bag.messages(topics):
                 image = bag.decode(message, *IMAGE_TYPES)
                 camera, kind = topics[message.topic]
                 stamp_ns = _stamp_ns(image)
-                for group in synchronizer.add(camera, kind, stamp_ns, (message, image), message.received_ns):
+                # waiting is measured in stamps: how slow the simulator or the recorder was shall not matter
+                now_ns = max(now_ns, stamp_ns)
+                for group in synchronizer.add(camera, kind, stamp_ns, (message, image), now_ns):
                     yield from self._labelled(group, labels, message.received_ns)
             for group in synchronizer.finish():
                 yield from self._labelled(group, labels, ENDLESS_NS)

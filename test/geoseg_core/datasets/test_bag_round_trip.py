@@ -131,6 +131,32 @@ def test_sets_before_the_first_transform_are_left_out_and_counted(tmp_path):
     assert sequence.counts["sets_without_pose"] == 2
 
 
+def test_slow_recording_does_not_tear_sets_apart(tmp_path):
+    """The second camera's images were received 3 s after the first one's, as by a simulator far from real time."""
+    bag = RawBag(tmp_path / "bag")
+    fields = {"height": HEIGHT, "width": WIDTH, "encoding": "rgb8", "is_bigendian": 0, "step": 3 * WIDTH}
+    for camera in ("ego", "exo"):
+        bag.put_info(camera, START_NS, INTRINSICS)
+    for index in range(4):
+        for number, camera in enumerate(("ego", "exo")):
+            stamp_ns, received_ns = START_NS + index * PERIOD_NS, START_NS + (2 * index + number) * 3 * 10**9
+            bag.put(f"/{camera}/image", "sensor_msgs/msg/Image", received_ns, header=header("f", stamp_ns),
+                    data=COLOUR.ravel(), **fields)  # fmt: skip
+    bag.close()
+    assert [each.frames.missing for each in BagSequence(tmp_path / "bag")] == [()] * 4
+
+
+def test_raw_images_are_read_where_compressed_ones_are_there_too(tmp_path):
+    bag = RawBag(tmp_path / "both")
+    bag.put_info("ego", START_NS, INTRINSICS)
+    bag.put("/ego/image/compressed", "sensor_msgs/msg/CompressedImage", START_NS, header=header("f", START_NS),
+            format="jpeg", data=np.zeros(3, np.uint8))  # fmt: skip
+    bag.put_image("/ego/image", "f", START_NS, COLOUR, "rgb8")
+    bag.close()
+    (labelled,) = BagSequence(tmp_path / "both")
+    assert np.array_equal(labelled.frames.views[0].image, COLOUR)
+
+
 def test_intrinsics_hold_from_their_stamp_on(tmp_path):
     bag = RawBag(tmp_path / "bag")
     for index, focal_px in enumerate((40.0, 40.0, 50.0)):
