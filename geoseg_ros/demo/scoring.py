@@ -9,7 +9,7 @@ import numpy as np
 
 from geoseg_core.datasets.truth import LabelledSet, TruthObject
 from geoseg_core.evaluation.config import EvaluationConfig
-from geoseg_core.evaluation.cross_view import CrossViewScore, direction
+from geoseg_core.evaluation.cross_view import DIRECTIONS, CrossViewScore, direction
 from geoseg_core.evaluation.evaluator import SetFigures, unique_names
 from geoseg_core.evaluation.gallery import Instant
 from geoseg_core.evaluation.instances import InstanceScore
@@ -94,15 +94,17 @@ class Scores:
         source_labels = labelled.labels.get(source)
         if source_labels is None or np.count_nonzero(source_labels == truth_id) < self.config.min_pixels:
             return
-        for camera, labels in labelled.labels.items():
-            way = direction(source, camera, ego)
-            if way is None:
-                continue
-            found = masks.get(camera, {}).get(each.object_id)
-            predicted = np.zeros(labels.shape, bool) if found is None else found.mask
-            iou = self.cross_view.add(way, each.request.name, labels == truth_id, predicted)
-            if iou is not None:
-                figures.iou.setdefault(way, {})[each.request.name] = iou
+        ways = {camera: direction(source, camera, ego) for camera in labelled.labels}
+        for way in DIRECTIONS:
+            ious = []
+            for camera in [camera for camera in ways if ways[camera] == way]:
+                found = masks.get(camera, {}).get(each.object_id)
+                truth = labelled.labels[camera] == truth_id
+                predicted = np.zeros(truth.shape, bool) if found is None else found.mask
+                ious.append(self.cross_view.add(way, each.request.name, truth, predicted))
+            counted = [iou for iou in ious if iou is not None]
+            if counted:
+                figures.iou.setdefault(way, {})[each.request.name] = float(np.mean(counted))
 
     def _add_answer(self, labelled: LabelledSet, each: Followed, masks: dict[str, dict[int, ObjectMask]]) -> None:
         """The answer to a prompt is what was said of the object in the set that it was answered on."""

@@ -64,6 +64,7 @@ def test_figures_by_hand(sets):
     followed = [followed_from(sets[0], "ego"), followed_from(sets[0], "exo")]
     instants = [scores.add(each, follower, followed, "ego") for each in sets]
     report = scores.report("rgbd")
+    assert [each.iou["ego_to_exo"] for each in scores.history] == [{"mug": 0.75}, {"mug": 1.0}, {"mug": 0.5}]
     # The answer lacks 5 of 20 rows in the exo view, the second set none, the third 10; the fourth was not published.
     assert report["cross_view"]["rgbd"]["ego_to_exo"]["per_object"] == {"mug": (0.75 + 1 + 0.5) / 3}
     assert report["cross_view"]["rgbd"]["exo_to_ego"]["per_object"] == {"mug": 1.0}
