@@ -175,6 +175,8 @@ class PerceptionNode(LifecycleNode):
         self._worker.call(partial(self._scene.reset, why))
 
     def _failed(self, error: Exception, what: str) -> None:
+        if not self.context.ok():
+            return  # Ctrl-C: the middleware ends first, and a set that was being published can't be any more
         self._statistics.count_set("failed")
         self.get_logger().error(f"{what} failed: {''.join(traceback.format_exception(error))}")
 

@@ -1,8 +1,10 @@
 """Faults that need a node started in their own way: a clock that is set back, wrong parameters, no tasks."""
 
+import signal
 from contextlib import ExitStack
 
 import numpy as np
+import pytest
 from live import live_node, perception, stamp_of
 from rosgraph_msgs.msg import Clock
 
@@ -55,3 +57,13 @@ def test_wrong_parameters_at_start_end_the_node_with_the_reason(ros_environment,
         assert all(node.wait(60) != 0 for node in nodes)
     for log, (_, words) in zip(logs, cases, strict=True):
         assert words in log.read_text() and "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_images_come_in_ends_the_node_quietly(tmp_path, number):
+    with live_node(tmp_path) as live:
+        live.spin_until(lambda: int(live.value("pipeline", "sets_processed") or 0) > 3)
+        live.process.send_signal(number)
+        live.spin_until(lambda: live.process.poll() is not None)
+        assert live.process.returncode == 0
+        assert "Traceback" not in live.log.read_text() and "ERROR" not in live.log.read_text()
