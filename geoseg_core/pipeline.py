@@ -18,6 +18,7 @@ from geoseg_core.geometry.rgbd import RgbdConfig, RgbdEncoder
 from geoseg_core.instances import store
 from geoseg_core.instances.lifting import instance
 from geoseg_core.instances.segmenter import InstanceConfig, InstanceSegmenter, Layout
+from geoseg_core.instances.tracks import Track
 from geoseg_core.prompting.regions import PromptConfig, prompted_mask
 from geoseg_core.prompts import Prompt
 from geoseg_core.results import PromptResult, SceneResult, ViewMasks
@@ -133,8 +134,8 @@ class ScenePipeline:
 
     def objects(self) -> tuple[TrackedObject, ...]:
         """The objects that are followed now, in the order of their ids."""
-        tracks = [track for track in self._segmenter.keeper.tracks if track.followed]
-        things = (*tracks, *self._flat.values())
+        things: list[Track | FlatThing] = [track for track in self._segmenter.keeper.tracks if track.followed]
+        things += self._flat.values()
         found = (TrackedObject(thing.object_id, thing.label, thing.last_seen_ns) for thing in things)
         return tuple(sorted(found, key=lambda thing: thing.object_id))
 
@@ -197,7 +198,8 @@ class ScenePipeline:
             return tuple(ViewMasks(camera, ()) for camera in self._scene.frames.cameras)
         layout = self._current()
         solid = followed.track_masks_now(tracks, layout)
-        flat = {number: followed.flat_masks_now(thing, layout, self.config.cross_view) for number, thing in self._flat.items()}
+        settings = self.config.cross_view
+        flat = {number: followed.flat_masks_now(thing, layout, settings) for number, thing in self._flat.items()}
         for number, masks in flat.items():
             if any(mask.mask.any() for mask in masks):
                 self._flat[number] = replace(self._flat[number], last_seen_ns=layout.scene.frames.stamp_ns)

@@ -58,7 +58,8 @@ def flat_masks_now(thing: FlatThing, layout: Layout, config: CrossViewConfig) ->
         own = [key for key in thing.keyframes if key.camera == view.camera]
         for key in own or thing.keyframes:
             mask |= warp_mask(goal, key.view, key.mask, background & (goal.depth_m > 0), config)
-        masks.append(ObjectMask(thing.object_id, mask, mean_confidence(goal, mask), visibility(mask, points, goal), thing.label))
+        score, state = mean_confidence(goal, mask), visibility(mask, points, goal)
+        masks.append(ObjectMask(thing.object_id, mask, score, state, thing.label))
     return tuple(masks)
 
 
@@ -84,17 +85,12 @@ def mean_confidence(view: ViewGeometry, mask: np.ndarray) -> float:
 
 def transfer_views(layout: Layout, transfer: Transfer, object_id: int, label: str) -> tuple[ViewMasks, ...]:
     """Mask 0 of a transfer as the masks of every view."""
-    return tuple(
-        ViewMasks(
-            view.camera,
-            (
-                ObjectMask(
-                    object_id, masks[0], float(transfer.scores[index, 0]), Visibility(int(transfer.visibility[index, 0])), label
-                ),
-            ),
-        )
-        for index, (view, masks) in enumerate(zip(layout.scene.frames.views, transfer.masks, strict=True))
-    )
+    result = []
+    for index, view in enumerate(layout.scene.frames.views):
+        state = Visibility(int(transfer.visibility[index, 0]))
+        mask = ObjectMask(object_id, transfer.masks[index][0], float(transfer.scores[index, 0]), state, label)
+        result.append(ViewMasks(view.camera, (mask,)))
+    return tuple(result)
 
 
 def transfer_cloud(layout: Layout, transfer: Transfer, object_id: int, max_points: int) -> LabelledCloud:

@@ -164,7 +164,7 @@ def warp_mask(
     points = start.points[mask]
     points = points[np.isfinite(points[:, 0])]
     pixels, depth_m = project(points, goal.intrinsics, goal.camera_to_world)
-    pixels = pixels[inside(pixels, depth_m, result.shape)]
+    pixels = pixels[inside(pixels, depth_m, (len(result), result[0].size))]
     if len(pixels) == 0:
         return result
     low = np.maximum(np.floor(pixels.min(0)).astype(int) - 3, 0)
@@ -173,7 +173,7 @@ def warp_mask(
     rows, columns = np.nonzero(candidates[window])
     asked = goal.points[window][rows, columns]
     back, back_depth_m = project(asked, start.intrinsics, start.camera_to_world)
-    within = inside(back, back_depth_m, start.depth_m.shape)
+    within = inside(back, back_depth_m, (start.depth_m.shape[0], start.depth_m.shape[1]))
     index = np.rint(back[within]).astype(np.intp)
     seen_m = start.depth_m[index[:, 1], index[:, 0]]
     near = np.abs(seen_m - back_depth_m[within]) < config.tolerance_m + config.tolerance_slope * seen_m

@@ -41,9 +41,17 @@ class PointTracks:
 class EncodedScene(Protocol):
     """One frame set, encoded. Readouts ask it for geometry, tracks and features."""
 
-    frames: FrameSet
-    views: tuple[ViewGeometry, ...]
-    scale: ScaleState
+    @property
+    def frames(self) -> FrameSet:
+        """The views that were encoded; `frames.missing` names those that could not be."""
+
+    @property
+    def views(self) -> tuple[ViewGeometry, ...]:
+        """Geometry of each view, in the order of `frames.views`."""
+
+    @property
+    def scale(self) -> ScaleState:
+        """Whether lengths are metres, and how that is known."""
 
     def track(self, points_px: np.ndarray, source: int, targets: list[int]) -> PointTracks:
         """Follow points_px (N, 2) of view `source` into the views `targets`."""

@@ -92,6 +92,7 @@ class RgbdEncoder:
         return RgbdScene(frames, tuple(self._lift(view) for view in usable), scale, self.config)
 
     def _lift(self, view: View) -> ViewGeometry:
+        assert view.depth_m is not None  # `_lack` let it pass
         pose = np.eye(4) if view.camera_to_world is None else view.camera_to_world
         depth_m = clean_depth(view.depth_m, self.config.min_depth_m, self.config.max_depth_m)
         intrinsics = np.asarray(view.intrinsics, np.float64)

@@ -65,7 +65,8 @@ def spread(
 ) -> np.ndarray:
     """Give every point the seed that reaches it on the shortest path; seeds (M,) int, -1 = open.
 
-    Points within `reach_m` of each other are joined. A step costs its length plus `colour_m` for each unit of colour difference. Points that no path reaches stay -1.
+    Points within `reach_m` of each other are joined. A step costs its length plus `colour_m` for each unit of colour
+    difference. Points that no path reaches stay -1.
     """
     sources = np.flatnonzero(seeds >= 0)
     open_points = len(sources) < len(seeds)

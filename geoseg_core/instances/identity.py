@@ -39,7 +39,7 @@ class IdentityConfig:
 
     confirm_sets: int = setting(3, "a thing seen by one camera only gets its id after so many sets", "", 1, 100)
     lost_after_s: float = setting(1.0, "a thing unseen for so long is reported lost", "s", 0.0, 60.0)
-    remember_s: float = setting(30.0, "a thing unseen for so long is forgotten, unless it is followed", "s", 0.1, 3600.0)
+    remember_s: float = setting(30.0, "a thing unseen for so long is forgotten, if not followed", "s", 0.1, 3600.0)
     jump_m: float = setting(0.4, "an unseen thing is searched for within this distance", "m", 0.0, 10.0)
     colour_gate: float = setting(25.0, "and with a mean colour no farther than this (CIE Lab)", "", 0.0, 200.0)
     split_gap_voxels: float = setting(
@@ -155,7 +155,7 @@ class IdentityKeeper:
     def _is_part(self, part: np.ndarray, whole: np.ndarray) -> bool:
         """Whether voxels (M,) bool are enough of a thing to be one themselves, not just its ragged border."""
         count = np.count_nonzero(part)
-        return count >= max(self.cluster_config.min_voxels, PART * np.count_nonzero(whole))
+        return bool(count >= max(self.cluster_config.min_voxels, PART * np.count_nonzero(whole)))
 
     def _tell(self, kind: EventKind, track: Track, stamp_ns: int, reason: str, partner: Track | None = None) -> None:
         """Note an event of a track that has an id."""
@@ -187,12 +187,12 @@ class IdentityKeeper:
         if len(unseen) == 0 or len(loose) == 0:
             return
         means = [
-            np.stack([np.bincount(work.clusters, values[:, axis]) for axis in range(3)], 1)[loose] / work.sizes[loose, None]
+            np.stack([np.bincount(work.clusters, values[:, axis]) for axis in range(3)], 1) / work.sizes[:, None]
             for values in (work.foreground.centres, work.foreground.colours)
         ]
         tracks = [self.tracks[number] for number in unseen]
         gates = (self.config.jump_m, self.config.colour_gate)
-        for row, column in match_unseen(tracks, means[0], means[1], work.sizes[loose], *gates):
+        for row, column in match_unseen(tracks, means[0][loose], means[1][loose], work.sizes[loose], *gates):
             work.owner[work.clusters == loose[column]] = unseen[row]
 
     def _split(self, work: Association) -> None:

@@ -9,7 +9,6 @@ from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.instances.tracks import Track
 from geoseg_core.results import Instance, LabelledCloud, OrientedBox
 
-
 BOX_POINTS = 1500  # boxes and covariances are taken from about so many points
 
 

@@ -70,7 +70,7 @@ def load(path: str) -> tuple[list[Track], list[FlatThing], int]:
             raise BadInput(f"memory file {path!r}: expected at most {MAX_BYTES} bytes; is this a memory file?")
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise BadInput(f"memory file {path!r}: expected a file written by save_memory, got {error}") from error
     if metadata.get("format") != FORMAT:
@@ -79,7 +79,7 @@ def load(path: str) -> tuple[list[Track], list[FlatThing], int]:
         facts = json.loads(metadata["facts"])
         tracks = [_track(fact, arrays, f"track.{number}.") for number, fact in enumerate(_list(facts["tracks"]))]
         flat = [_flat(fact, arrays, f"flat.{number}.") for number, fact in enumerate(_list(facts["flat"]))]
-        ids = [thing.object_id for thing in (*tracks, *flat)]
+        ids = [track.object_id for track in tracks] + [thing.object_id for thing in flat]
         next_id = _whole(facts["next_id"], 1, LAST_ID + 1)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BadInput(f"memory file {path!r}: expected complete facts, got {type(error).__name__}: {error}") from error

@@ -270,7 +270,8 @@ def fit(points: np.ndarray, normal: np.ndarray) -> Plane:
     points = points.astype(np.float64)
     centre, axis = principal_plane(points)
     residual = np.abs((points - centre) @ axis)
-    centre, axis = principal_plane(points[residual <= np.partition(residual, -1 - len(points) // 10)[-1 - len(points) // 10]])
+    worst = len(points) - 1 - len(points) // 10
+    centre, axis = principal_plane(points[residual <= np.partition(residual, worst)[worst]])
     axis = axis if axis @ normal >= 0 else -axis
     return Plane(axis, float(-axis @ centre))
 

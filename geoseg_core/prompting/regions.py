@@ -17,6 +17,7 @@ from geoseg_core.instances.clustering import spread
 from geoseg_core.instances.segmenter import Layout
 from geoseg_core.prompts import Prompt
 
+REST = 0.2  # a negative point takes a whole thing away if this part of the mask is something else
 NEIGHBOURHOOD = 4  # pixels: how far a click may miss a thing
 
 
@@ -25,7 +26,7 @@ class PromptConfig:
     """How prompts are answered."""
 
     method: str = setting("rgbd", "how prompts are answered", choices=("rgbd",))
-    colour_step: float = setting(6.0, "colour step (CIE Lab) that ends a region grown on a flat surface", "", 0.1, 100.0)
+    colour_step: float = setting(6.0, "colour step (CIE Lab) that ends a region on a flat surface", "", 0.1, 100.0)
     colour_weight: float = setting(0.3, "cost of a colour step of 1 (CIE Lab) between points on one thing", "voxels",
                                    0.0, 10.0)  # fmt: skip
     box_share: float = setting(0.6, "a thing with this part of its pixels in a box belongs to the box", "", 0.1, 1.0)
@@ -72,11 +73,12 @@ def box_mask(
     share = inside / np.maximum(np.bincount(things.ravel()), 1)
     inside[0] = 0
     area = things[window].size
-    chosen = np.flatnonzero((share >= config.box_share) & (inside > 0.2 * inside.max(initial=1)) & (inside > 0.02 * area))
+    enough = inside > max(0.2 * inside.max(), 0.02 * area)
+    chosen = np.flatnonzero((share >= config.box_share) & enough)
     if len(chosen):
         return np.isin(things, chosen)
     mask = np.zeros(things.shape, bool)
-    if inside.max(initial=0) > 0.3 * area:
+    if inside.max() > 0.3 * area:
         mask[window] = things[window] == int(inside.argmax())
         return mask
     return standing_out(layout.scene.frames.views[view].image, window)
@@ -101,14 +103,13 @@ def apply_points(
     positive = np.asarray(prompt.positive, bool)
     touched = np.array([thing_at(things, point) for point in prompt.points_px])
     mask = mask.copy()
-    started = mask.any()
     for thing in np.unique(touched[touched > 0]):
         here = touched == thing
         whole = things == thing
         wanted, unwanted = prompt.points_px[here & positive], prompt.points_px[here & ~positive]
         if len(unwanted) == 0:
             mask |= whole
-        elif len(wanted) == 0 and not (started and (mask & whole).any()):
+        elif len(wanted) == 0 and np.count_nonzero(mask & ~whole) >= REST * np.count_nonzero(mask):
             mask &= ~whole
         else:
             mask = (mask & ~whole) | share_thing(layout, view, things, int(thing), mask, wanted, unwanted, config)
@@ -130,7 +131,8 @@ def thing_at(things: np.ndarray, point: np.ndarray) -> int:
     row, column = pixel(point)
     if things[row, column]:
         return int(things[row, column])
-    near = things[max(row - NEIGHBOURHOOD, 0) : row + NEIGHBOURHOOD + 1, max(column - NEIGHBOURHOOD, 0) : column + NEIGHBOURHOOD + 1]
+    low, high = max(row - NEIGHBOURHOOD, 0), row + NEIGHBOURHOOD + 1
+    near = things[low:high, max(column - NEIGHBOURHOOD, 0) : column + NEIGHBOURHOOD + 1]
     found = np.unique(near[near > 0])
     return int(found[0]) if len(found) == 1 else 0
 
@@ -139,17 +141,20 @@ def share_thing(
     layout: Layout, view: int, things: np.ndarray, thing: int, mask: np.ndarray, wanted: np.ndarray,
     unwanted: np.ndarray, config: PromptConfig,
 ) -> np.ndarray:
-    """The part (H, W) of one thing that belongs to wanted rather than to unwanted points (N, 2)."""
+    """The part (H, W) of one thing that belongs to wanted rather than to unwanted points (N, 2).
+
+    Without wanted points, the pixel of `mask` farthest from the unwanted ones stands for what is meant.
+    """
     foreground = layout.foreground
-    voxel_image = np.full(things.size, -1)
-    voxel_image[foreground.pixels[view]] = foreground.voxel_of[view]
-    voxel_image = voxel_image.reshape(things.shape)
+    voxel_image = foreground.paint(view, (things.shape[0], things.shape[1]), np.arange(len(foreground.centres)))
     members = np.flatnonzero(thing_labels(layout) == thing - 1)
     place = np.full(len(foreground.centres), -1)
     place[members] = np.arange(len(members))
     seeds = np.full(len(members), -1)
     if len(wanted) == 0:
-        seeds[place[np.unique(voxel_image[mask & (things == thing)])]] = 1
+        rows, columns = np.nonzero(mask & (things == thing))
+        away = (rows - unwanted[:, 1].mean()) ** 2 + (columns - unwanted[:, 0].mean()) ** 2
+        wanted = np.array([[columns[away.argmax()], rows[away.argmax()]]])
     for points, value in ((wanted, 1), (unwanted, 0)):
         for point in points:
             seeds[nearest_member(voxel_image, things == thing, place, point)] = value
@@ -158,7 +163,7 @@ def share_thing(
                      config.colour_weight * size)  # fmt: skip
     values = np.zeros(len(foreground.centres), bool)
     values[members] = reached == 1
-    return foreground.paint(view, things.shape, values)
+    return foreground.paint(view, (things.shape[0], things.shape[1]), values)
 
 
 def nearest_member(voxel_image: np.ndarray, whole: np.ndarray, place: np.ndarray, point: np.ndarray) -> int:
