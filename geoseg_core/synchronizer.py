@@ -140,8 +140,9 @@ class Synchronizer:
     def clear(self) -> None:
         """Begin anew, as after a jump of time that somebody else noticed."""
         for stream, queue in self._queues.items():
-            self.counts.dropped[stream, "time_jump"] += len(queue)
-            queue.clear()
+            if queue:
+                self.counts.dropped[stream, "time_jump"] += len(queue)
+                queue.clear()
         self._start_epoch()
 
     def missing(self) -> tuple[str, ...]:

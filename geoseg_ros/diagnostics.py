@@ -39,6 +39,7 @@ class Statistics:
         self.sets: Counter[str] = Counter()
         self.heard_s: dict[str, float] = {}
         self.newest: SceneResult | None = None
+        self.memory_resets = 0
         self.incompatible: set[str] = set()
 
     def restart(self) -> None:
@@ -126,7 +127,7 @@ def _pipeline_status(
         "rate_hz": f"{statistics.rate_hz():.2f}",
         "sets_synchronised": counts.sets,
         "sets_partial": counts.partial_sets,
-        "time_jumps": counts.time_jumps,
+        "memory_resets": statistics.memory_resets,
         **{f"sets_{outcome}": number for outcome, number in sorted(statistics.sets.items())},
         "idle_s": f"{idle_s:.2f}",
         **_stage_values(percentiles, lambda stage: "arrival" not in stage),

@@ -97,6 +97,7 @@ class Scene:
             return
         self._newest = None
         self.pipeline.reset_memory()
+        self._statistics.memory_resets += 1
         self._tell(f"{why}; the memory is reset")
 
     def cameras(self) -> tuple[str, ...]:

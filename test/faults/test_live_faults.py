@@ -177,7 +177,7 @@ def test_a_model_that_breaks_is_logged_and_the_next_set_is_delivered(live):
 def test_a_loop_of_the_bag_resets_the_memory_once(live):
     live.call(srv.TrackObject, "track_object", prompt=msg.Prompt(camera="ego", box_px=[10.0, 10.0, 50.0, 40.0]))
     before = live.log.read_text().count("the memory is reset")
-    jumps = int(live.value("pipeline", "time_jumps"))
+    resets = int(live.value("pipeline", "memory_resets"))
     masks = live.bench.heard["/geoseg/cross_view_masks"]
     for loop in range(2):
         for step in range(5):
@@ -185,7 +185,7 @@ def test_a_loop_of_the_bag_resets_the_memory_once(live):
             live.bench.spin(0.1)
         live.bench.until(lambda: stamp_of(masks[-1]) == 1_002_000_000_000)
         assert live.log.read_text().count("the memory is reset") == before + 1 + loop
-    live.bench.until(lambda: int(live.value("pipeline", "time_jumps")) == jumps + 2)
+    live.bench.until(lambda: int(live.value("pipeline", "memory_resets")) == resets + 2)
     assert not live.call(srv.ListObjects, "list_objects").object_ids
 
 

@@ -32,6 +32,7 @@ def test_a_reset_of_the_simulation_is_said_once(tmp_path):
         count = len(masks)
         live.bench.until(lambda: len(masks) > count + 5, tick)
         assert live.log.read_text().count("the memory is reset") == 1
+        live.bench.until(lambda: live.value("pipeline", "memory_resets") == "1", tick)
 
 
 def test_without_tasks_sets_are_counted_only(tmp_path):
