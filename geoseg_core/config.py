@@ -41,7 +41,8 @@ class Setting:
         too_low = self.low is not None and any(not member >= self.low for member in members)
         too_high = self.high is not None and any(not member <= self.high for member in members)
         if too_low or too_high:
-            raise BadConfig(f"{self.name}: expected {self.low} to {self.high} {self.unit}".rstrip() + f", got {value!r}")
+            wanted_range = f"{self.low} to {self.high} {self.unit}".rstrip()
+            raise BadConfig(f"{self.name}: expected {wanted_range}, got {value!r}")
         return value
 
 
