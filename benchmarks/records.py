@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,15 @@ def _text(value: Any) -> str:
 
 
 def write_record(folder: Path, name: str, rows: list[dict[str, Any]], settings: dict[str, Any]) -> Path:
-    """Write NAME.json: settings, rows, machine, date."""
+    """Write NAME.json: settings, rows, machine, date, and the load (others may use the machine at the same time)."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    record = {"settings": settings, "rows": rows, "machine": describe_machine(), "date": time.strftime("%Y-%m-%d")}
+    record = {
+        "settings": settings,
+        "rows": rows,
+        "machine": describe_machine(),
+        "date": time.strftime("%Y-%m-%d"),
+        "load_average": os.getloadavg()[0],
+    }
     path.write_text(json.dumps(record, indent=2) + "\n")
     return path
