@@ -14,6 +14,8 @@ from geoseg_core.instances.voxels import Foreground
 
 MIN_HITS = 8
 REFUSED = 1e6
+HIDDEN_GAP, HIDDEN_GAP_ALONE = 6.0, 3.0  # voxels: how wide a gap may hide what joins two clusters; with one view
+GAP_WAYS = 40  # how many ways across a gap are looked at
 NEXT_TO = 5.0  # voxels, colour included: what is so close to a track's points continues it
 
 
@@ -116,22 +118,25 @@ def closest_track(
 
 
 def hidden_links(
-    foreground: Foreground, clusters: np.ndarray, index: int, views: tuple[ViewGeometry, ...], gap_voxels: float
+    foreground: Foreground, clusters: np.ndarray, index: int, views: tuple[ViewGeometry, ...]
 ) -> list[int]:
-    """Clusters next to cluster `index` across a gap that no view sees through: what joins them may be hidden."""
-    reach = gap_voxels * foreground.lattice.voxel_m
+    """Clusters next to cluster `index` across a gap that the views mostly can't see into: what joins them is hidden."""
+    reach = (HIDDEN_GAP if len(views) > 1 else HIDDEN_GAP_ALONE) * foreground.lattice.voxel_m
     mine = foreground.centres[clusters == index]
-    near = ((foreground.centres > mine.min(0) - reach) & (foreground.centres < mine.max(0) + reach)).all(1)
-    near = np.flatnonzero(near & (clusters != index))
+    low, high = mine.min(0) - reach, mine.max(0) + reach
+    near = clusters != index
+    for axis in range(3):
+        near &= (foreground.centres[:, axis] > low[axis]) & (foreground.centres[:, axis] < high[axis])
+    near = np.flatnonzero(near)
     if len(near) == 0:
         return []
-    others = foreground.centres[near]
-    distance, nearest = cKDTree(mine).query(others, distance_upper_bound=reach)
+    distance, nearest = cKDTree(mine).query(foreground.centres[near], distance_upper_bound=reach)
     links = []
     for other in np.unique(clusters[near[np.isfinite(distance)]]):
-        chosen = np.flatnonzero(clusters[near] == other)
-        closest = chosen[distance[chosen].argmin()]
-        if not seen_between(others[closest], mine[nearest[closest]], views, foreground.lattice.voxel_m):
+        chosen = np.flatnonzero((clusters[near] == other) & np.isfinite(distance))
+        chosen = chosen[np.argsort(distance[chosen])][:GAP_WAYS]
+        seen = seen_between(foreground.centres[near[chosen]], mine[nearest[chosen]], views, foreground.lattice.voxel_m)
+        if seen.mean() < 0.5:
             links.append(int(other))
     return links
 
@@ -139,15 +144,22 @@ def hidden_links(
 def gap_is_free(
     first: np.ndarray, second: np.ndarray, views: tuple[ViewGeometry, ...], voxel_m: float, gap_voxels: float
 ) -> bool:
-    """Whether a view sees through the gap between two groups of points (N, 3) that are farther apart than the gap."""
-    distance, nearest = cKDTree(first).query(second)
-    closest = int(distance.argmin())
-    far = distance[closest] >= gap_voxels * voxel_m
-    return bool(far) and seen_between(second[closest], first[nearest[closest]], views, voxel_m)
+    """Whether two groups of points (N, 3) are farther apart than the gap, and the views see through most of it."""
+    for goal, start in ((first, second), (second, first)):
+        distance, nearest = cKDTree(goal).query(start)
+        chosen = np.argsort(distance)[:GAP_WAYS]
+        if distance[chosen[0]] < gap_voxels * voxel_m:
+            return False
+        if seen_between(start[chosen], goal[nearest[chosen]], views, voxel_m).mean() < 0.5:
+            return False
+    return True
 
 
-def seen_between(start: np.ndarray, goal: np.ndarray, views: tuple[ViewGeometry, ...], voxel_m: float) -> bool:
-    """Whether any view sees through the way from a point (3,) to another."""
-    steps = np.linspace(0.25, 0.75, 5, dtype=np.float32)[:, None]
-    between = start * (1 - steps) + goal * steps
-    return any(bool((occlusion(between, view, voxel_m, SLOPE) == SEEN_THROUGH).any()) for view in views)
+def seen_between(start: np.ndarray, goal: np.ndarray, views: tuple[ViewGeometry, ...], voxel_m: float) -> np.ndarray:
+    """Which of the ways from points (N, 3) to others (N, 3) any view sees through: (N,) bool."""
+    steps = np.linspace(0.25, 0.75, 5, dtype=np.float32)[:, None, None]
+    between = (start * (1 - steps) + goal * steps).reshape(-1, 3)
+    seen = np.zeros(len(between), bool)
+    for view in views:
+        seen |= occlusion(between, view, voxel_m, SLOPE) == SEEN_THROUGH
+    return seen.reshape(5, -1).any(0)

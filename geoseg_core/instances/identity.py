@@ -8,6 +8,8 @@ what is unseen (Hungarian assignment), and otherwise is new.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from geoseg_core.config import setting
@@ -96,6 +98,7 @@ class IdentityKeeper:
 
     def update(self, scene: EncodedScene, foreground: Foreground, clusters: np.ndarray) -> np.ndarray:
         """Follow all tracks into a new set; return the track index (M,) of every voxel, -1 = none."""
+        self.tracks = [track for track in self.tracks if len(track.points)]  # not those merged away by a prompt
         sizes = np.bincount(clusters)
         owner = np.full(len(clusters), -1, np.int32)
         work = Association(scene, foreground, clusters, sizes, owner, {}, scene.frames.stamp_ns)
@@ -243,12 +246,17 @@ class IdentityKeeper:
 
     def _add_new(self, work: Association) -> None:
         """Make tracks of what is left, joined with what it hangs on to out of sight."""
-        for index in self._loose(work):
-            mine = work.clusters == index
-            links = hidden_links(
-                work.foreground, work.clusters, int(index), work.scene.views, self.config.split_gap_voxels
-            )
-            owners = work.owner[np.isin(work.clusters, links)]
+        loose = self._loose(work)
+        views = work.scene.views
+        links = {int(index): hidden_links(work.foreground, work.clusters, int(index), views) for index in loose}
+        pairs = np.array([(index, other) for index, others in links.items() for other in others if other in links])
+        count = len(work.sizes)
+        rows, columns = pairs.reshape(-1, 2).T.astype(int)
+        groups = connected_components(coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)))[1]
+        for group in np.unique(groups[loose]):
+            members = loose[groups[loose] == group]
+            mine = np.isin(work.clusters, members)
+            owners = work.owner[np.isin(work.clusters, [other for index in members for other in links[int(index)]])]
             owners = owners[owners >= 0]
             if len(owners):
                 work.owner[mine] = np.bincount(owners).argmax()
