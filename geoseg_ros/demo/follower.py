@@ -3,8 +3,6 @@
 import time
 from collections.abc import Sequence
 
-import cv2
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
@@ -15,6 +13,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from geoseg_core.prompts import Prompt
 from geoseg_ros.conversions import prompt_to_msg
+from geoseg_ros.demo.label_runs import LabelRuns
 from geoseg_ros.msg import CrossViewMasks, InstanceCloud
 from geoseg_ros.sensor_messages import image_from_msg, time_from_msg
 from geoseg_ros.srv import TrackObject
@@ -31,7 +30,7 @@ class Follower(Node):
 
     Attributes:
         masks: CrossViewMasks by the stamp of the set, nanoseconds.
-        labels: PNG bytes of label images by (camera, stamp of the view).
+        labels: label images by (camera, stamp of the view).
         scores: by the stamp of the set, the confidence of each instance id.
         clouds: InstanceCloud by the stamp of the set, one every two seconds.
         end_to_end_ms: from the camera_info of a set's newest stamp to its masks, both as they arrive here.
@@ -42,7 +41,7 @@ class Follower(Node):
     def __init__(self, cameras: Sequence[str]) -> None:
         super().__init__("geoseg_demo")
         self.masks: dict[int, CrossViewMasks] = {}
-        self.labels: dict[tuple[str, int], np.ndarray] = {}
+        self.labels: dict[tuple[str, int], LabelRuns] = {}
         self.scores: dict[int, dict[int, float]] = {}
         self.clouds: dict[int, InstanceCloud] = {}
         self.end_to_end_ms: list[float] = []
@@ -60,8 +59,7 @@ class Follower(Node):
 
     def _follow_labels(self, camera: str) -> None:
         def on_labels(message: Image) -> None:
-            png = cv2.imencode(".png", image_from_msg(message), (cv2.IMWRITE_PNG_COMPRESSION, 1))[1]
-            self.labels[camera, time_from_msg(message.header.stamp)] = png
+            self.labels[camera, time_from_msg(message.header.stamp)] = LabelRuns.of(image_from_msg(message))
 
         self.create_subscription(Image, f"{NODE}/{camera}/labels", on_labels, RELIABLE)
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 
 from geoseg_core.datasets.truth import LabelledSet, TruthObject
@@ -122,10 +121,10 @@ class Scores:
     def _add_instances(self, labelled: LabelledSet, follower: Follower, figures: SetFigures) -> None:
         truth, predicted = [], []
         for view in labelled.frames.views:
-            png = follower.labels.get((view.camera, view.stamp_ns))
-            if png is not None and view.camera in labelled.labels:
+            runs = follower.labels.get((view.camera, view.stamp_ns))
+            if runs is not None and view.camera in labelled.labels:
                 truth.append(labelled.labels[view.camera])
-                predicted.append(cv2.imdecode(png, cv2.IMREAD_UNCHANGED))
+                predicted.append(runs.image())
         if truth:
             scores = follower.scores.get(labelled.frames.stamp_ns, {})
             fits = self.instances.add(overlap(truth, predicted), scores)

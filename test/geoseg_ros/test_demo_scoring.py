@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 from oracle import CAMERAS, OBJECTS, sequence
@@ -10,6 +9,7 @@ from oracle import CAMERAS, OBJECTS, sequence
 from geoseg_core.evaluation.prompts import click
 from geoseg_core.results import LabelledCloud, ObjectMask, PromptResult, ScaleState, SceneResult, ViewMasks, Visibility
 from geoseg_ros.conversions import masks_to_msg, prompt_result_to_msg
+from geoseg_ros.demo.label_runs import LabelRuns
 from geoseg_ros.demo.scoring import Followed, Scores
 from geoseg_ros.demo.script import Request
 
@@ -36,8 +36,7 @@ def collected(sets, published):
         views = () if number == 0 else views_of(sets[number], cut_px=10 if number == 2 else 0)
         follower.masks[frames.stamp_ns] = masks_to_msg(SceneResult(frames, views, None), "world", "rgbd")
         for view in frames.views:
-            png = cv2.imencode(".png", sets[number].labels[view.camera] * 10)[1]
-            follower.labels[view.camera, view.stamp_ns] = png
+            follower.labels[view.camera, view.stamp_ns] = LabelRuns.of(sets[number].labels[view.camera] * 10)
     return follower
 
 
@@ -73,6 +72,13 @@ def test_figures_by_hand(sets):
     assert (scores.received, scores.processed) == (4, 3)
     assert instants[3] is None
     assert [np.count_nonzero(each.labels[1] == FOLLOWED_AS) for each in instants[:3]] == [300, 400, 200]
+
+
+@pytest.mark.parametrize("rows", [[[0, 0, 5], [5, 5, 0]], [[7]], [[1, 2], [3, 4]]])
+def test_label_runs_give_the_image_back(rows):
+    image = np.array(rows, np.uint16)
+    again = LabelRuns.of(image).image()
+    assert again.tolist() == rows and again.dtype == np.uint16
 
 
 def test_sets_before_the_answer_do_not_count(sets):
