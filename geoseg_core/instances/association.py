@@ -15,37 +15,47 @@ from geoseg_core.instances.voxels import Foreground
 MIN_HITS = 8
 REFUSED = 1e6
 HIDDEN_GAP, HIDDEN_GAP_ALONE = 6.0, 3.0  # voxels: how wide a gap may hide what joins two clusters; with one view
+HIDDEN_GAP_M = 0.04  # and in metres, so that coarse voxels don't join furniture
 GAP_WAYS = 40  # how many ways across a gap are looked at
+FAR = 20.0  # voxels: farther than this all distances are alike
 NEXT_TO = 5.0  # voxels, colour included: what is so close to a track's points continues it
 
 
 @dataclass(frozen=True, eq=False)
 class KnownPoints:
-    """The points of all tracks where they should be now: points, colours (N, 3) and track index (N,)."""
+    """The points of all T tracks where they should be now: points, colours (N, 3) and track index (N,), in order.
+
+    low, high: (T, 3) corners of each track's bounding box.
+    """
 
     points: np.ndarray
     colours: np.ndarray
     whose: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 def known_points(tracks: list[Track], stamp_ns: int) -> KnownPoints:
     """Gather what all tracks know (at least one track)."""
-    return KnownPoints(
-        np.concatenate([track.points + track.step(stamp_ns) for track in tracks]),
-        np.concatenate([track.colours for track in tracks]),
-        np.repeat(np.arange(len(tracks)), [len(track.points) for track in tracks]),
-    )
+    points = np.concatenate([track.points + track.step(stamp_ns) for track in tracks])
+    colours = np.concatenate([track.colours for track in tracks])
+    lengths = np.array([len(track.points) for track in tracks])
+    starts = np.cumsum(lengths) - lengths
+    low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+    return KnownPoints(points, colours, np.repeat(np.arange(len(tracks)), lengths), low, high)
 
 
-def overlaps(known: KnownPoints, count_tracks: int, foreground: Foreground, clusters: np.ndarray) -> np.ndarray:
-    """Which tracks have a real part of their points in which clusters: (T, C) bool."""
+def overlaps(
+    known: KnownPoints, count_tracks: int, foreground: Foreground, clusters: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which tracks have a real part of their points in which clusters (T, C) bool, and the largest part (T,)."""
     count = int(clusters.max(initial=-1)) + 1
     lengths = np.bincount(known.whose, minlength=count_tracks)
     voxel = foreground.lattice.find(known.points)
     found = voxel >= 0
     pairs = known.whose[found] * count + clusters[voxel[found]]
     hits = np.bincount(pairs, minlength=count_tracks * count).reshape(count_tracks, count)
-    return hits >= np.maximum(MIN_HITS, 0.05 * lengths)[:, None]
+    return hits >= np.maximum(MIN_HITS, 0.05 * lengths)[:, None], hits.max(1) / np.maximum(lengths, 1)
 
 
 def divide(
@@ -63,21 +73,39 @@ def divide(
     centres, colours = foreground.centres[voxels].astype(np.float64), foreground.colours[voxels]
     marks = signature(centres, colours, size, colour_weight)
     tree = cKDTree(marks)
-    distance = np.empty((len(tracks), len(voxels)))
-    poses = []
-    for row, track in enumerate(tracks):
+    moved, poses = [], []
+    for track in tracks:
         known = track.fresh if track.fresh.sum() >= MIN_HITS else np.ones(len(track.points), bool)
         step = track.step(stamp_ns)
         pose = motion((track.points + step)[known], track.colours[known], tree, centres, size, colour_weight)
         pose[:3, 3] += pose[:3, :3] @ step
         poses.append(pose)
-        moved = track.points @ pose[:3, :3].T + pose[:3, 3]
-        distance[row] = cKDTree(signature(moved, track.colours, size, colour_weight)).query(marks)[0]
+        moved.append(track.points @ pose[:3, :3].T + pose[:3, 3])
+    distance = rival_distances(tracks, moved, marks, size, colour_weight)
     order = np.sort(distance, axis=0)
     sure = (order[0] < 2.5) & (order[1] - order[0] > 0.5)
     seeds = np.where(sure, distance.argmin(0), -1)
     shared = spread(centres, colours, seeds, 2 * size, colour_weight * size)
     return np.where(shared < 0, distance.argmin(0), shared), poses
+
+
+def rival_distances(
+    tracks: list[Track], moved: list[np.ndarray], marks: np.ndarray, voxel_m: float, colour_weight: float
+) -> np.ndarray:
+    """Distance (T, N), in voxels, of each signature in `marks` (N, 6) to each track's moved points.
+
+    Where only one track can be (by its bounding box) nothing is measured: 0 to that one, FAR to the others.
+    """
+    within = np.empty((len(tracks), len(marks)), bool)
+    for row, points in enumerate(moved):
+        low, high = points.min(0) / voxel_m - NEXT_TO, points.max(0) / voxel_m + NEXT_TO
+        within[row] = ((marks[:, :3] > low) & (marks[:, :3] < high)).all(1)
+    distance = np.where(within, 0, FAR)
+    open_points = np.flatnonzero(within.sum(0) != 1)
+    for row, (track, points) in enumerate(zip(tracks, moved, strict=True)):
+        tree = cKDTree(signature(points, track.colours, voxel_m, colour_weight))
+        distance[row, open_points] = np.minimum(tree.query(marks[open_points], distance_upper_bound=FAR)[0], FAR)
+    return distance
 
 
 def match_unseen(
@@ -105,10 +133,12 @@ def closest_track(
 ) -> int:
     """The track that most of a cluster's points (N, 3) lie next to, in space and colour; -1 = none."""
     low, high = centres.min(0) - NEXT_TO * voxel_m, centres.max(0) + NEXT_TO * voxel_m
-    around = np.ones(len(known.points), bool)
+    close = ((known.low < high) & (known.high > low)).all(1)
+    around = np.flatnonzero(close[known.whose]) if close.any() else np.zeros(0, int)
     for axis in range(3):
-        around &= (known.points[:, axis] > low[axis]) & (known.points[:, axis] < high[axis])
-    if not around.any():
+        places = known.points[around, axis]
+        around = around[(places > low[axis]) & (places < high[axis])]
+    if len(around) == 0:
         return -1
     tree = cKDTree(signature(known.points[around], known.colours[around], voxel_m, colour_weight))
     marks = signature(centres, colours, voxel_m, colour_weight)
@@ -121,7 +151,7 @@ def hidden_links(
     foreground: Foreground, clusters: np.ndarray, index: int, views: tuple[ViewGeometry, ...]
 ) -> list[int]:
     """Clusters next to cluster `index` across a gap that the views mostly can't see into: what joins them is hidden."""
-    reach = (HIDDEN_GAP if len(views) > 1 else HIDDEN_GAP_ALONE) * foreground.lattice.voxel_m
+    reach = min((HIDDEN_GAP if len(views) > 1 else HIDDEN_GAP_ALONE) * foreground.lattice.voxel_m, HIDDEN_GAP_M)
     mine = foreground.centres[clusters == index]
     low, high = mine.min(0) - reach, mine.max(0) + reach
     near = clusters != index
@@ -162,4 +192,4 @@ def seen_between(start: np.ndarray, goal: np.ndarray, views: tuple[ViewGeometry,
     seen = np.zeros(len(between), bool)
     for view in views:
         seen |= occlusion(between, view, voxel_m, SLOPE) == SEEN_THROUGH
-    return seen.reshape(5, -1).any(0)
+    return np.asarray(seen.reshape(5, -1).any(0))

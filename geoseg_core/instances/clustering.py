@@ -15,10 +15,10 @@ class ClusterConfig:
     """How foreground becomes clusters."""
 
     voxel_m: float = setting(0.005, "smallest edge of the voxels that join the views", "m", 0.001, 0.2)
-    voxel_pixels: float = setting(2.0, "the same in pixels at the median distance", "pixels", 0.1, 50.0)
+    voxel_pixels: float = setting(2.3, "the same in pixels at the median distance", "pixels", 0.1, 50.0)
     voxel_noise: float = setting(2.5, "the same in standard deviations of the depth noise there", "", 0.0, 50.0)
     range_pixels: float = setting(
-        0.8, "what is so far that a voxel covers less than this is background", "pixels", 0.1, 50.0
+        1.0, "what is so far that a voxel covers less than this is background", "pixels", 0.1, 50.0
     )
     min_voxels: int = setting(25, "a cluster of fewer voxels is noise", "", 1, 10000)
     colour_weight: float = setting(0.15, "cost of a colour step of 1 (CIE Lab) when a cluster is divided, in voxels",

@@ -31,6 +31,8 @@ from geoseg_core.instances.voxels import Foreground
 from geoseg_core.results import EventKind, ObjectEvent
 
 LAST_ID = 65535
+STEADY = 0.6  # a track with this part of its points where they were foretold moved as foretold
+SPLIT_INTERVAL = 3  # gaps are looked at every so many sets
 GOAL_POINTS = 1500  # a motion is measured against about so many points
 PART = 0.2  # less of a thing than this is not divided from it
 
@@ -72,6 +74,7 @@ class IdentityKeeper:
         self.events: list[ObjectEvent] = []
         self.next_id = 1
         self._started = False
+        self._sets = 0
 
     def clear(self) -> None:
         """Forget all tracks and events; ids go on."""
@@ -108,7 +111,9 @@ class IdentityKeeper:
             self._continue(work, known)
         self._find_again(work)
         self._add_new(work)
-        self._split(work)
+        if self._sets % SPLIT_INTERVAL == 0:
+            self._split(work)
+        self._sets += 1
         self._remember(work)
         self._started = True
         return work.owner
@@ -168,7 +173,10 @@ class IdentityKeeper:
 
     def _follow(self, work: Association, known: KnownPoints) -> None:
         """Clusters to the tracks that overlap them; divide those that several tracks overlap."""
-        overlap = overlaps(known, len(self.tracks), work.foreground, work.clusters)
+        overlap, share = overlaps(known, len(self.tracks), work.foreground, work.clusters)
+        for number in np.flatnonzero((share > STEADY) & (overlap.sum(1) == 1)):
+            track = self.tracks[number]
+            work.poses[int(number)] = translation(track.step(work.stamp_ns))
         rivals = overlap.sum(0)
         work.owner[:] = np.where(rivals == 1, overlap.argmax(0), -1)[work.clusters]
         for index in np.flatnonzero(rivals > 1):
@@ -221,7 +229,7 @@ class IdentityKeeper:
                                self.config.split_gap_voxels)
             ]  # fmt: skip
             track.apart = track.apart + 1 if free else 0
-            if track.apart >= self.config.confirm_sets:
+            if track.apart > 1:
                 track.apart = 0
                 for group in free:
                     self._detach(work.foreground, number, group, work.owner, work.stamp_ns, "a part came off")
@@ -343,3 +351,10 @@ class IdentityKeeper:
         place[kept] = np.arange(len(kept))
         work.owner[:] = place[work.owner]
         self.tracks = [self.tracks[number] for number in kept]
+
+
+def translation(step: np.ndarray) -> np.ndarray:
+    """The motion (4, 4) that adds `step` (3,)."""
+    pose = np.eye(4)
+    pose[:3, 3] = step
+    return pose

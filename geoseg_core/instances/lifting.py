@@ -1,6 +1,7 @@
 """Lifting: labels in the images to a labelled cloud, and tracks to instances with centroids and oriented boxes."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -58,11 +59,18 @@ def instance(track: Track, up: np.ndarray, voxel_m: float, object_id: int, point
     )
 
 
+@lru_cache(maxsize=4)
+def upright_frame(x: float, y: float, z: float) -> np.ndarray:
+    """A right-handed frame (3, 3) whose last column is the unit vector (x, y, z)."""
+    up = np.array([x, y, z])
+    side = np.cross(up, [1.0, 0, 0] if abs(x) < 0.9 else [0, 1.0, 0])
+    side /= np.linalg.norm(side)
+    return np.stack([side, np.cross(up, side), up], axis=1)
+
+
 def oriented_box(points: np.ndarray, up: np.ndarray) -> OrientedBox:
     """Smallest box round points (N, 3) among those with one edge along `up` (3,) unit."""
-    side = np.cross(up, [1.0, 0, 0] if abs(up[0]) < 0.9 else [0, 1.0, 0])
-    side /= np.linalg.norm(side)
-    frame = np.stack([side, np.cross(up, side), up], axis=1)
+    frame = upright_frame(*up.tolist())
     local = points.astype(np.float64) @ frame
     (centre_x, centre_y), (width, depth), angle = cv2.minAreaRect(local[:, :2].astype(np.float32))
     low, high = local[:, 2].min(), local[:, 2].max()

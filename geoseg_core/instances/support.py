@@ -15,6 +15,7 @@ from geoseg_core.geometry.pointmap import lift, normals
 
 COARSE = 4  # planes are found and followed on every fourth pixel
 HYPOTHESES = 96
+REFUSALS = 4  # the first search ends after so many planes that are neither large nor fill a view
 SAMPLES = 4000
 FIT_SAMPLES = 1500
 NORMAL_AGREEMENT = 0.9
@@ -109,7 +110,8 @@ class SupportFinder:
         for cores in certain:
             for mask, taken in zip(left, cores, strict=True):
                 mask &= ~taken
-        for _ in range(self.config.planes - len(self.planes)):
+        patience = REFUSALS if self._sets == 0 else 1
+        while len(self.planes) < self.config.planes and patience > 0:
             points, directions, weight, band_m = (
                 np.concatenate([getattr(view, name)[mask] for view, mask in zip(coarse, left, strict=True)])
                 for name in ("points", "normals", "weight", "band_m")
@@ -125,6 +127,8 @@ class SupportFinder:
             if large or any(continues(plane, other) for other in self.planes):
                 self.planes.append(plane)
                 certain.append(cores)
+            else:
+                patience -= 1
             left = [mask & ~taken for mask, taken in zip(left, cores, strict=True)]
 
     def _mask(self, view: ViewGeometry, coarse: CoarseView, cores: list[np.ndarray]) -> np.ndarray:
@@ -203,10 +207,14 @@ def reach(certain: np.ndarray, size: tuple[int, ...]) -> tuple[slice, slice, np.
     opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     grown = cv2.dilate(opened, np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
     left, top, width, height = cv2.boundingRect(grown)
-    rows = slice(top * COARSE, min((top + height) * COARSE, size[0]))
-    columns = slice(left * COARSE, min((left + width) * COARSE, size[1]))
     full = grown[top : top + height, left : left + width].repeat(COARSE, 0).repeat(COARSE, 1)
-    return rows, columns, full[: rows.stop - rows.start, : columns.stop - columns.start].view(bool)
+    # The last rows and columns belong to no whole block: they go with the last block.
+    below = size[0] % COARSE if top + height == grown.shape[0] else 0
+    beside = size[1] % COARSE if left + width == grown.shape[1] else 0
+    if full.size:
+        full = np.pad(full, ((0, below), (0, beside)), mode="edge")
+    rows = slice(top * COARSE, top * COARSE + full.shape[0])
+    return rows, slice(left * COARSE, left * COARSE + full.shape[1]), full.view(bool)
 
 
 def coarse_view(view: ViewGeometry) -> CoarseView:

@@ -25,7 +25,7 @@ class Track:
         fresh: (N,) bool, seen in the newest set that saw the thing.
         velocity: (3,) metres per second.
         sets_seen: in how many sets it was seen.
-        apart: for how many sets in a row free space was seen between two parts of it.
+        apart: how many times in a row free space was seen between two parts of it.
         followed: somebody asked for it; label: the name given.
         seen_by: cameras that see it in the newest set.
     """
@@ -46,7 +46,9 @@ class Track:
 
     @property
     def centre(self) -> np.ndarray:
-        return self.points.mean(0) if len(self.points) else np.zeros(3)
+        """Mean (3,) of its points."""
+        count = max(len(self.points), 1)
+        return np.full(len(self.points), 1 / count, np.float32) @ self.points
 
     def step(self, stamp_ns: int) -> np.ndarray:
         """How far (3,) it should have moved by a later time, if it was seen just before."""

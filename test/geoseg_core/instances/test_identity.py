@@ -105,10 +105,10 @@ def test_what_hides_behind_a_screen_is_lost_as_occluded() -> None:
 
 def test_two_boxes_taken_for_one_are_split_when_they_part() -> None:
     def at(number: int) -> list[Solid]:
-        apart = max(0, number - 1) * 0.012
+        apart = min(max(0, number - 1), 6) * 0.012
         return [box(1, -0.03 - apart, 0, (0.06, 0.06, 0.06)), box(2, 0.03 + apart, 0, (0.06, 0.06, 0.06))]
 
-    results, truths = play([at(number) for number in range(9)])
+    results, truths = play([at(number) for number in range(12)])
     assert id_of(results[0], truths[0], 1) == id_of(results[0], truths[0], 2) or 0 in (
         id_of(results[0], truths[0], 1), id_of(results[0], truths[0], 2),
     )  # fmt: skip
