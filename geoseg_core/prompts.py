@@ -31,6 +31,11 @@ class Prompt:
     mask: np.ndarray | None = None
     text: str = ""
 
+    @classmethod
+    def click(cls, camera: str, u: float, v: float) -> "Prompt":
+        """One positive point at column `u`, row `v` of a camera's image."""
+        return cls(camera, points_px=np.array([[u, v]], float), positive=np.ones(1, bool))
+
     def check(self, frames: FrameSet) -> None:
         """Refuse a prompt that says nothing or lies outside its view.
 
