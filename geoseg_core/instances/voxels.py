@@ -95,29 +95,35 @@ def fill_holes(
     Returns:
         flat indices (N,) of the holes that are foreground, and the voxel (N,) of each.
     """
-    height, width = unknown.shape
-    front = cv2.dilate((~background).view(np.uint8), np.ones((2 * HOLE + 1, 2 * HOLE + 1), np.uint8))
-    front[[0, -1]] = 0
-    front[:, [0, -1]] = 0
-    left = np.flatnonzero(unknown & front.view(bool))
+    width = unknown.shape[1]
+    kernel = np.ones((2 * HOLE + 1, 2 * HOLE + 1), np.uint8)
+    # What is wider than a hole is not on the object: the far room behind it, out of the depth camera's range.
+    far = cv2.morphologyEx(unknown.view(np.uint8), cv2.MORPH_OPEN, kernel).view(bool)
+    beside = cv2.dilate((~background).view(np.uint8), kernel).view(bool)
+    open_pixels = unknown & beside & ~far
+    open_pixels[[0, -1]] = False
+    open_pixels[:, [0, -1]] = False
+    left = np.flatnonzero(open_pixels)
     if len(left) == 0:
         return left, np.zeros(0, np.int32)
-    values = np.where(unknown, np.int32(-2), np.int32(-1)).reshape(-1)  # -2 open, -1 known background
+    values = np.full(unknown.size, -1, np.int32)  # -1 background, -2 open
+    values[left] = -2
     values[pixels] = voxel_of
-    colours = image.reshape(-1, 3).astype(np.int16)
-    steps = np.array([-1, 1, -width, width])
+    colours = image.reshape(-1, 3)
+    around = left[:, None] + np.array([-1, 1, -width, width])
+    step = sum(
+        np.abs(channel.take(around).astype(np.int16) - channel.take(left)[:, None])
+        for channel in (colours[:, 0], colours[:, 1], colours[:, 2])
+    )
     done = []
     for _ in range(HOLE):
-        around = left[:, None] + steps
-        found = values[around]
-        colour_step = np.abs(colours[around] - colours[left][:, None]).sum(2, dtype=np.int32)
-        colour_step[(found == -2) | (colour_step > HOLE_COLOUR)] = HOLE_COLOUR + 1
-        best = colour_step.argmin(1)
-        rows = np.arange(len(left))
-        settled = colour_step[rows, best] <= HOLE_COLOUR
-        values[left[settled]] = found[rows, best][settled]
+        found = values.take(around)
+        cost = np.where(found == -2, HOLE_COLOUR + 1, step)
+        best = cost.argmin(1)[:, None]
+        settled = np.take_along_axis(cost, best, 1)[:, 0] <= HOLE_COLOUR
+        values[left[settled]] = np.take_along_axis(found, best, 1)[settled, 0]
         done.append(left[settled])
-        left = left[~settled]
+        left, around, step = left[~settled], around[~settled], step[~settled]
         if len(left) == 0 or not settled.any():
             break
     filled = np.concatenate(done)
