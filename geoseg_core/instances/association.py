@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial import cKDTree
 
 from geoseg_core.geometry.encoder import ViewGeometry
 from geoseg_core.geometry.pointmap import SEEN_THROUGH, occlusion
-from geoseg_core.instances.clustering import spread
+from geoseg_core.instances.clustering import quick_tree, spread
 from geoseg_core.instances.tracks import SLOPE, Track, motion, signature
 from geoseg_core.instances.voxels import Foreground
 
@@ -72,7 +71,7 @@ def divide(
     size = foreground.lattice.voxel_m
     centres, colours = foreground.centres[voxels].astype(np.float64), foreground.colours[voxels]
     marks = signature(centres, colours, size, colour_weight)
-    tree = cKDTree(marks)
+    tree = quick_tree(marks)
     moved, poses = [], []
     for track in tracks:
         known = track.fresh if track.fresh.sum() >= MIN_HITS else np.ones(len(track.points), bool)
@@ -103,7 +102,7 @@ def rival_distances(
     distance = np.where(within, 0, FAR)
     open_points = np.flatnonzero(within.sum(0) != 1)
     for row, (track, points) in enumerate(zip(tracks, moved, strict=True)):
-        tree = cKDTree(signature(points, track.colours, voxel_m, colour_weight))
+        tree = quick_tree(signature(points, track.colours, voxel_m, colour_weight))
         distance[row, open_points] = np.minimum(tree.query(marks[open_points], distance_upper_bound=FAR)[0], FAR)
     return distance
 
@@ -140,7 +139,7 @@ def closest_track(
         around = around[(places > low[axis]) & (places < high[axis])]
     if len(around) == 0:
         return -1
-    tree = cKDTree(signature(known.points[around], known.colours[around], voxel_m, colour_weight))
+    tree = quick_tree(signature(known.points[around], known.colours[around], voxel_m, colour_weight))
     marks = signature(centres, colours, voxel_m, colour_weight)
     distance, nearest = tree.query(marks, distance_upper_bound=NEXT_TO)
     votes = np.bincount(known.whose[around][nearest[np.isfinite(distance)]], minlength=1)
@@ -160,7 +159,7 @@ def hidden_links(
     near = np.flatnonzero(near)
     if len(near) == 0:
         return []
-    distance, nearest = cKDTree(mine).query(foreground.centres[near], distance_upper_bound=reach)
+    distance, nearest = quick_tree(mine).query(foreground.centres[near], distance_upper_bound=reach)
     links = []
     for other in np.unique(clusters[near[np.isfinite(distance)]]):
         chosen = np.flatnonzero((clusters[near] == other) & np.isfinite(distance))
@@ -176,7 +175,7 @@ def gap_is_free(
 ) -> bool:
     """Whether two groups of points (N, 3) are farther apart than the gap, and the views see through most of it."""
     for goal, start in ((first, second), (second, first)):
-        distance, nearest = cKDTree(goal).query(start)
+        distance, nearest = quick_tree(goal).query(start)
         chosen = np.argsort(distance)[:GAP_WAYS]
         if distance[chosen[0]] < gap_voxels * voxel_m:
             return False

@@ -72,13 +72,26 @@ def spread(
     open_points = len(sources) < len(seeds)
     if not open_points or len(sources) == 0:
         return seeds.copy()
-    pairs = cKDTree(centres).query_pairs(reach_m, output_type="ndarray")
+    # A shortest path leaves its seed at once: seeds that lie beside no open point need not be searched.
+    left = np.flatnonzero(seeds < 0)
+    beside = np.isfinite(quick_tree(centres[left]).query(centres[sources], distance_upper_bound=reach_m)[0])
+    members = np.concatenate([sources[beside], left])
+    sources = np.arange(beside.sum())
+    places, tints = centres[members], colours[members]
+    pairs = quick_tree(places).query_pairs(reach_m, output_type="ndarray")
     first, second = pairs[:, 0], pairs[:, 1]
-    step = np.linalg.norm(centres[first] - centres[second], axis=1)
-    step = step + colour_m * np.linalg.norm(colours[first] - colours[second], axis=1)
-    graph = coo_matrix((step, (first, second)), shape=(len(seeds), len(seeds))).tocsr()
-    distance, _, nearest = dijkstra(graph, directed=False, indices=sources, min_only=True, return_predecessors=True)
+    step = np.linalg.norm(places[first] - places[second], axis=1)
+    step = step + colour_m * np.linalg.norm(tints[first] - tints[second], axis=1)
+    graph = coo_matrix((step, (first, second)), shape=(len(members), len(members))).tocsr()
     result = seeds.copy()
+    if len(sources) == 0:
+        return result
+    distance, _, nearest = dijkstra(graph, directed=False, indices=sources, min_only=True, return_predecessors=True)
     reached = np.isfinite(distance)
-    result[reached] = seeds[nearest[reached]]
+    result[members[reached]] = seeds[members[nearest[reached]]]
     return result
+
+
+def quick_tree(points: np.ndarray) -> cKDTree:
+    """A search tree that is built several times faster than the default one, for the few queries of one set."""
+    return cKDTree(points, balanced_tree=False, compact_nodes=False)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from geoseg_core.config import setting
 from geoseg_core.geometry.encoder import EncodedScene
@@ -25,7 +24,7 @@ from geoseg_core.instances.association import (
     match_unseen,
     overlaps,
 )
-from geoseg_core.instances.clustering import ClusterConfig
+from geoseg_core.instances.clustering import ClusterConfig, quick_tree
 from geoseg_core.instances.tracks import STALE_S, Track, motion, new_track, remember, signature, unseen_reason
 from geoseg_core.instances.voxels import Foreground
 from geoseg_core.results import EventKind, ObjectEvent
@@ -311,7 +310,7 @@ class IdentityKeeper:
             size, weight = work.foreground.lattice.voxel_m, self.cluster_config.colour_weight
             thinned = mine[:: 1 + len(mine) // GOAL_POINTS]
             goal = work.foreground.centres[thinned].astype(np.float64)
-            tree = cKDTree(signature(goal, work.foreground.colours[thinned], size, weight))
+            tree = quick_tree(signature(goal, work.foreground.colours[thinned], size, weight))
             pose = motion(ahead, track.colours[track.fresh], tree, goal, size, weight)
         pose[:3, 3] += pose[:3, :3] @ step
         return pose
