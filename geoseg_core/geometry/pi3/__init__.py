@@ -1,0 +1,1 @@
+"""Pi3 and Pi3X: permutation-equivariant geometry from images."""

@@ -1,0 +1,1 @@
+"""VGGT: cameras, depth, points and tracks from images, feed-forward."""
