@@ -1,0 +1,157 @@
+"""Parity: our models against stored numbers of the published ones.
+
+Three sorts of file are fixtures: a .safetensors file whose metadata entry `config` names its model, with tensors
+`weights.*`, `input.*` and `output.*`; a .json file with the names and shapes of a checkpoint's tensors (`model` and
+`tensors`); and a .json file of image sizes (`rows`). Each kind has one runner in RUNNERS of parity_kinds.py. A .json
+file beside a .safetensors file of the same name belongs to it. Whatever else is found is reported as unknown.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from geoseg_core.errors import BadInput, GeosegError
+
+TOLERANCE = 1e-4
+# Tight enough to notice a layer norm with the epsilon of another model.
+TRUNK_TOLERANCE = 3e-6
+TRUNK_TENSORS = ("patch_tokens", "aggregated.", "decoder_tokens")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One compared tensor (or key list, or size): `error` is relative; None where nothing could be compared."""
+
+    fixture: str
+    tensor: str
+    error: float | None
+    tolerance: float
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.error is not None and self.error <= self.tolerance
+
+    @property
+    def verdict(self) -> str:
+        """"pass", or what is wrong."""
+        return "pass" if self.passed else self.note or "MISS"
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """One file: its kind, its configuration, and for a .safetensors file its tensors."""
+
+    path: Path
+    kind: str
+    config: dict[str, Any]
+
+    @cached_property
+    def _tensors(self) -> dict[str, Tensor]:
+        with safe_open(self.path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def tensors(self, group: str) -> dict[str, Tensor]:
+        """The tensors of "weights", "input" or "output", without that word."""
+        start = f"{group}."
+        return {name.removeprefix(start): each for name, each in self._tensors.items() if name.startswith(start)}
+
+
+Runner = Callable[[Fixture], list[Row]]
+
+
+def run_all(folder: Path, runners: Mapping[str, Runner]) -> list[Row]:
+    """Run every fixture under a folder.
+
+    Raises:
+        BadInput: no folder, or no fixture in it.
+    """
+    paths = sorted(path for path in folder.rglob("*") if is_fixture(path))
+    if not paths:
+        raise BadInput(f"{folder}: expected a folder with parity fixtures (.safetensors, .json), found none")
+    return [row for path in paths for row in run_one(path, path.relative_to(folder).as_posix(), runners)]
+
+
+def is_fixture(path: Path) -> bool:
+    """Whether a file stands for itself."""
+    return path.suffix == ".safetensors" or (path.suffix == ".json" and not path.with_suffix(".safetensors").exists())
+
+
+def run_one(path: Path, name: str, runners: Mapping[str, Runner]) -> list[Row]:
+    """The rows of one file; one row that says why where it cannot be run."""
+    try:
+        fixture = read_fixture(path)
+        if fixture.kind not in runners:
+            return [Row(name, "-", None, 0.0, f"UNKNOWN KIND {fixture.kind!r}")]
+        rows = runners[fixture.kind](fixture)
+    except GeosegError as error:
+        return [Row(name, "-", None, 0.0, f"CANNOT RUN: {error}")]
+    except KeyError as error:
+        return [Row(name, "-", None, 0.0, f"CANNOT RUN: no {error} in the fixture")]
+    return [Row(name, row.tensor, row.error, row.tolerance, row.note) for row in rows]
+
+
+def read_fixture(path: Path) -> Fixture:
+    """What a file says of itself.
+
+    Raises:
+        BadInput: the file cannot be read.
+    """
+    try:
+        if path.suffix == ".json":
+            content = json.loads(path.read_text())
+            return Fixture(path, json_kind(content), content)
+        with safe_open(path, framework="pt") as file:
+            config = json.loads((file.metadata() or {}).get("config", "{}"))
+        return Fixture(path, str(config.get("model", "without a configuration")), config)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BadInput(f"{path}: expected a fixture, got {error}") from error
+
+
+def json_kind(content: object) -> str:
+    """ "keys" of a model, "sizes", or "json" for anything else."""
+    if isinstance(content, dict) and "model" in content and "tensors" in content:
+        return f"keys {content['model']}"
+    if isinstance(content, dict) and isinstance(content.get("rows"), list):
+        return "sizes"
+    return "json"
+
+
+def compare(computed: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> list[Row]:
+    """One row for each stored tensor."""
+    return [compare_tensor(name, computed.get(name), reference) for name, reference in stored.items()]
+
+
+def compare_tensor(name: str, ours: Tensor | None, reference: Tensor) -> Row:
+    """max|ours - reference| / max|reference|"""
+    trunk = name.split(".", 1)[-1] if "decoder_tokens" in name else name
+    tolerance = TRUNK_TOLERANCE if trunk.startswith(TRUNK_TENSORS) else TOLERANCE
+    if ours is None:
+        return Row("", name, None, tolerance, "NOT COMPUTED")
+    if ours.shape != reference.shape:
+        return Row("", name, None, tolerance, f"SHAPE {tuple(ours.shape)} for {tuple(reference.shape)}")
+    largest = reference.double().abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+    error = float((ours.double() - reference.double()).abs().max() / largest)
+    # NaN on our side is no number to compare.
+    return Row("", name, error if error == error else None, tolerance, "" if error == error else "NOT A NUMBER")
+
+
+def table(rows: Iterable[Row]) -> list[str]:
+    """Lines of the table: fixture, tensor, relative error, tolerance, verdict."""
+    rows = list(rows)
+    first = max([len("fixture"), *(len(row.fixture) for row in rows)])
+    second = max([len("tensor"), *(len(row.tensor) for row in rows)])
+    lines = [f"{'fixture':{first}}  {'tensor':{second}}  {'error':>8}  {'limit':>7}  verdict"]
+    for row in rows:
+        error = "-" if row.error is None else f"{row.error:.1e}"
+        lines.append(
+            f"{row.fixture:{first}}  {row.tensor:{second}}  {error:>8}  {row.tolerance:7.0e}  {row.verdict}"
+        )
+    return lines

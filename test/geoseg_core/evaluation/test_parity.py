@@ -1,0 +1,123 @@
+"""`geoseg parity`: exactness against the published models, and that a miss is noticed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from geoseg_core import cli
+from geoseg_core.evaluation.parity import Row, run_one
+from geoseg_core.evaluation.parity_kinds import RUNNERS, conditions_of
+
+REFERENCE = Path(__file__).parents[4] / "shared" / "reference"
+FIXTURES = REFERENCE / "parity"
+AIM = 1e-5
+
+needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="no ../shared/reference/parity")
+needs_keys = pytest.mark.skipif(not (REFERENCE / "keys").is_dir(), reason="no ../shared/reference/keys")
+
+
+def rows_of(path: Path) -> list[Row]:
+    return run_one(path, path.name, RUNNERS)
+
+
+@needs_fixtures
+@pytest.mark.parametrize("name", ["vggt_tiny", "pi3_tiny", "pi3x_tiny", "pose_encoding"])
+def test_the_published_numbers_come_out(name: str) -> None:
+    rows = rows_of(FIXTURES / f"{name}.safetensors")
+    with safe_open(FIXTURES / f"{name}.safetensors", framework="pt") as file:
+        stored = {key.removeprefix("output.") for key in file.keys() if key.startswith("output.")}  # noqa: SIM118
+    assert {row.tensor for row in rows} == stored
+    assert [row for row in rows if not row.passed or row.error is None or row.error > AIM] == []
+
+
+@needs_keys
+@pytest.mark.parametrize("name", ["vggt_1b", "pi3", "pi3x"])
+def test_full_models_have_the_tensors_of_their_checkpoints(name: str) -> None:
+    (row,) = rows_of(REFERENCE / "keys" / f"{name}.json")
+    assert row.passed, row.verdict
+
+
+@needs_keys
+def test_a_key_of_another_shape_is_named(tmp_path: Path) -> None:
+    keys = json.loads((REFERENCE / "keys" / "pi3.json").read_text())
+    keys["tensors"]["register_token"]["shape"] = [1, 1, 4, 1024]
+    (tmp_path / "pi3.json").write_text(json.dumps(keys))
+    (row,) = rows_of(tmp_path / "pi3.json")
+    assert not row.passed and "register_token" in row.verdict
+
+
+def changed(path: Path, name: str, amount: float) -> None:
+    """Write the pose encoding fixture with one tensor changed."""
+    with safe_open(FIXTURES / "pose_encoding.safetensors", framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    tensors[name] = tensors[name] + amount
+    save_file(tensors, path, metadata)
+
+
+@needs_fixtures
+def test_a_wrong_number_is_a_miss_and_ends_with_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(FIXTURES / "pose_encoding.safetensors", tmp_path / "good.safetensors")
+    assert cli.main(["parity", str(tmp_path), "--json", str(tmp_path / "out" / "report.txt")]) == 0
+    assert "5 of 5 passed" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "report.txt").read_text())
+    assert report["passed"] and {each["tensor"] for each in report["tensors"]} >= {"pose_encoding", "raw_extrinsics"}
+
+    changed(tmp_path / "wrong.safetensors", "output.extrinsics", 0.01)
+    assert cli.main(["parity", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "MISS" in printed and "9 of 10 passed" in printed
+
+
+@needs_fixtures
+def test_a_number_that_is_none_is_a_miss(tmp_path: Path) -> None:
+    changed(tmp_path / "nan.safetensors", "input.raw_pose_encoding", float("nan"))
+    verdicts = {row.tensor: row.verdict for row in rows_of(tmp_path / "nan.safetensors")}
+    assert verdicts["raw_extrinsics"] == "NOT A NUMBER" and verdicts["extrinsics"] == "pass"
+
+
+@needs_fixtures
+def test_tensors_that_nobody_computes_or_of_another_shape_are_misses(tmp_path: Path) -> None:
+    with safe_open(FIXTURES / "pose_encoding.safetensors", framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    tensors["output.surprise"] = torch.zeros(1)
+    tensors["output.intrinsics"] = torch.zeros(1)
+    save_file(tensors, tmp_path / "more.safetensors", metadata)
+    verdicts = {row.tensor: row.verdict for row in rows_of(tmp_path / "more.safetensors")}
+    assert verdicts["surprise"] == "NOT COMPUTED" and verdicts["intrinsics"].startswith("SHAPE")
+
+
+def test_unknown_and_broken_fixtures_are_reported_and_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file({"output.x": torch.zeros(1)}, tmp_path / "alien.safetensors", {"config": '{"model": "alien"}'})
+    save_file({"output.x": torch.zeros(1)}, tmp_path / "mute.safetensors")
+    save_file({"output.x": torch.zeros(1)}, tmp_path / "poor.safetensors", {"config": '{"model": "pi3"}'})
+    (tmp_path / "cut.safetensors").write_bytes(b"\x08")
+    (tmp_path / "keys.json").write_text('{"model": "nobody", "tensors": {}}')
+    (tmp_path / "alien.json").write_text("{}")  # belongs to alien.safetensors
+    assert cli.main(["parity", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "UNKNOWN KIND 'alien'" in printed and "UNKNOWN KIND 'keys nobody'" in printed
+    assert "without a configuration" in printed
+    assert printed.count("CANNOT RUN") == 2 and "0 of 5 passed" in printed
+
+
+def test_a_folder_without_fixtures_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["parity", str(tmp_path)]) == 1
+    assert "found none" in capsys.readouterr().err
+
+
+def test_cases_are_read_from_their_names() -> None:
+    inputs = {name: torch.ones(1, 2) for name in ("depths", "intrinsics", "rays", "poses", "mask_add_depth")}
+    only = conditions_of("depth_only", inputs)
+    assert only is not None and only.depth is not None and only.camera_to_world is None and only.depth_mask is None
+    assert conditions_of("images_only", inputs) is None
