@@ -20,6 +20,22 @@ class MissingExtra(GeosegError):
         super().__init__(f"{feature} needs the extra [{extra}]: run `pip install 'geoseg[{extra}]'`")
 
 
+class UnsafeCheckpoint(BadInput):
+    """A checkpoint that would run code when it is read, or take more memory or time than its size explains."""
+
+
+class ChecksumMismatch(BadInput):
+    """A file that is not the one it should be."""
+
+
+class LicenceNotAccepted(GeosegError):
+    """Weights that are not fetched, since nobody agreed to their licence."""
+
+
+class DownloadFailed(GeosegError):
+    """A download that did not come to its end; what came is kept and continued by the next one."""
+
+
 class TransformError(GeosegError):
     """A transform that the tree does not hold, or does not hold at that time."""
 

@@ -14,6 +14,7 @@ from geoseg_core.errors import BadInput
 # The largest header of the registered models is below 0.3 MB.
 HEADER_BYTES_MAX = 16 * 1024 * 1024
 SHAPE_LENGTH_MAX = 16
+METADATA = "__metadata__"
 ITEM_BYTES = {
     "BOOL": 1,
     "U8": 1,
@@ -51,6 +52,25 @@ def read_header(path: Path | str) -> dict[str, StoredTensor]:
         BadInput: not a safetensors file, or one whose header is too large or contradicts itself or the file.
     """
     path = Path(path)
+    values, data_bytes = _header(path)
+    tensors = {name: _entry(path, name, value) for name, value in values.items() if name != METADATA}
+    _check_layout(path, tensors, data_bytes)
+    return tensors
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """The free words that a safetensors file says of itself; nothing vouches for them.
+
+    Raises:
+        BadInput: not a safetensors file.
+    """
+    values, _ = _header(Path(path))
+    words = values.get(METADATA, {})
+    return {str(key): str(value) for key, value in words.items()} if isinstance(words, dict) else {}
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header's object and the number of bytes behind it."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -60,9 +80,7 @@ def read_header(path: Path | str) -> dict[str, StoredTensor]:
             text = file.read(length)
     except OSError as error:
         raise _refused(path, str(error)) from error
-    tensors = {name: _entry(path, name, value) for name, value in _json_object(path, text).items()}
-    _check_layout(path, tensors, size - 8 - length)
-    return tensors
+    return _json_object(path, text), size - 8 - length
 
 
 def _json_object(path: Path, text: bytes) -> dict[str, Any]:
@@ -78,7 +96,6 @@ def _json_object(path: Path, text: bytes) -> dict[str, Any]:
         raise _refused(path, f"a header that is no JSON ({error})") from error
     if not isinstance(values, dict):
         raise _refused(path, f"a header that is a {type(values).__name__}, no object")
-    values.pop("__metadata__", None)
     return values
 
 
