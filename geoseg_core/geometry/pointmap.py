@@ -44,9 +44,12 @@ def depth_confidence(depth_m: np.ndarray, edge_ratio: float) -> np.ndarray:
     """Confidence (H, W) float32: 0 without depth, 0.3 beside a depth jump, else falling slowly with range."""
     kernel = np.ones((3, 3), np.uint8)
     jump = cv2.dilate(depth_m, kernel) - cv2.erode(depth_m, kernel)
-    confidence = 1 / (1 + 0.05 * depth_m * depth_m)
-    confidence[jump > edge_ratio * depth_m] = 0.3
-    confidence[depth_m == 0] = 0
+    confidence = depth_m * depth_m
+    confidence *= 0.05
+    confidence += 1
+    np.divide(depth_m > 0, confidence, out=confidence)
+    beside = (jump > edge_ratio * depth_m) & (depth_m > 0)
+    np.copyto(confidence, np.float32(0.3), where=beside)
     return confidence
 
 

@@ -27,12 +27,10 @@ def labelled_cloud(
         step += 1
     columns: list[list[np.ndarray]] = [[], [], [], []]
     for view, geometry, image in zip(scene.frames.views, scene.views, labels, strict=True):
-        chosen = np.zeros(image.shape, bool)
-        chosen[::step, ::step] = image[::step, ::step] > 0
+        index = grid_pixels(image, step, True)
         if background_step:
-            chosen[::background_step, ::background_step] |= image[::background_step, ::background_step] == 0
-        chosen &= geometry.depth_m > 0
-        index = np.flatnonzero(chosen)
+            index = np.concatenate([index, grid_pixels(image, background_step, False)])
+        index = index[geometry.depth_m.reshape(-1).take(index) > 0]
         columns[0].append(geometry.points.reshape(-1, 3)[index])
         columns[1].append(view.image.reshape(-1, 3)[index])
         columns[2].append(image.reshape(-1)[index])
@@ -41,14 +39,22 @@ def labelled_cloud(
     return LabelledCloud(xyz, rgb, instance_id, confidence)
 
 
+def grid_pixels(labels: np.ndarray, step: int, is_foreground: bool) -> np.ndarray:
+    """Flat indices (N,) of every `step`-th pixel each way of an image (H, W) that carries a label, or carries none."""
+    rows, columns = np.nonzero((labels[::step, ::step] > 0) == is_foreground)
+    return rows * (step * labels.shape[1]) + columns * step
+
+
 def instance(track: Track, up: np.ndarray, voxel_m: float, object_id: int, point_count: int) -> Instance:
     """What is known of a track as an `Instance`; its box stands along `up` (3,)."""
     points = track.points[:: 1 + len(track.points) // BOX_POINTS]
-    spread = np.cov(points.T) if len(points) > 1 else np.zeros((3, 3))
+    centroid = points.mean(0, dtype=np.float64)
+    offsets = points - centroid
+    spread = offsets.T @ offsets / max(len(points) - 1, 1)
     score = float(track.fresh.mean()) if track.seen_by else 0.0
     return Instance(
         object_id,
-        points.mean(0).astype(np.float64),
+        centroid,
         spread / max(len(points), 1) + np.eye(3) * voxel_m**2 / 12,
         oriented_box(points, up),
         point_count,
