@@ -16,10 +16,15 @@ class ClusterConfig:
 
     voxel_m: float = setting(0.005, "smallest edge of the voxels that join the views", "m", 0.001, 0.2)
     voxel_pixels: float = setting(2.3, "the same in pixels at the median distance", "pixels", 0.1, 50.0)
-    voxel_noise: float = setting(2.5, "the same in standard deviations of the depth noise there", "", 0.0, 50.0)
+    voxel_noise: float = setting(2.0, "the same in standard deviations of the depth noise there", "", 0.0, 50.0)
     range_pixels: float = setting(
-        1.0, "what is so far that a voxel covers less than this is background", "pixels", 0.1, 50.0
+        0.7, "what is so far that a voxel covers less than this is background", "pixels", 0.1, 50.0
     )
+    part_pixels: float = setting(
+        1.25, "a new thing is searched for gaps in voxels of so many pixels at the median distance", "pixels", 0.1, 50.0
+    )
+    part_colour: float = setting(12.0, "parts of it with a gap between are two things if their colours differ by this",
+                                 "CIE Lab", 0.0, 200.0)  # fmt: skip
     min_voxels: int = setting(25, "a cluster of fewer voxels is noise", "", 1, 10000)
     colour_weight: float = setting(0.15, "cost of a colour step of 1 (CIE Lab) when a cluster is divided, in voxels",
                                    "voxels", 0.0, 10.0)
@@ -28,7 +33,8 @@ class ClusterConfig:
 def cluster(centres: np.ndarray, voxel_m: float) -> np.ndarray:
     """Cluster index (M,) of voxels with mean points (M, 3): those that touch, corners too, are connected.
 
-    This is DBSCAN with one point as its minimum, on the lattice: a fifth of the time of a search in space.
+    It resembles DBSCAN with one point as its minimum, but neighbourhood is counted in cells of the lattice, so that two
+    points are joined up to a distance of one to two and a half edges, depending on where they lie in their cells.
     """
     count = len(centres)
     if count == 0:

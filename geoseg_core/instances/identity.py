@@ -25,6 +25,7 @@ from geoseg_core.instances.association import (
     overlaps,
 )
 from geoseg_core.instances.clustering import ClusterConfig, quick_tree
+from geoseg_core.instances.parts import parts_of
 from geoseg_core.instances.tracks import STALE_S, Track, motion, new_track, remember, signature, unseen_reason
 from geoseg_core.instances.voxels import Foreground
 from geoseg_core.results import EventKind, ObjectEvent
@@ -61,6 +62,7 @@ class Association:
     owner: np.ndarray
     poses: dict[int, np.ndarray]
     stamp_ns: int
+    fine_m: float
 
 
 class IdentityKeeper:
@@ -98,12 +100,17 @@ class IdentityKeeper:
         if self.tracks[number].object_id == 0:
             self.tracks[number].object_id = self.new_id()
 
-    def update(self, scene: EncodedScene, foreground: Foreground, clusters: np.ndarray) -> np.ndarray:
-        """Follow all tracks into a new set; return the track index (M,) of every voxel, -1 = none."""
+    def update(
+        self, scene: EncodedScene, foreground: Foreground, clusters: np.ndarray, fine_m: float = 0.0
+    ) -> np.ndarray:
+        """Follow all tracks into a new set; return the track index (M,) of every voxel, -1 = none.
+
+        fine_m: new things are looked at in voxels of this edge, to find gaps inside them; 0: they are not.
+        """
         self.tracks = [track for track in self.tracks if len(track.points)]  # not those merged away by a prompt
         sizes = np.bincount(clusters)
         owner = np.full(len(clusters), -1, np.int32)
-        work = Association(scene, foreground, clusters, sizes, owner, {}, scene.frames.stamp_ns)
+        work = Association(scene, foreground, clusters, sizes, owner, {}, scene.frames.stamp_ns, fine_m)
         if self.tracks and len(clusters):
             known = known_points(self.tracks, work.stamp_ns)
             self._follow(work, known)
@@ -268,8 +275,18 @@ class IdentityKeeper:
             if len(owners):
                 work.owner[mine] = np.bincount(owners).argmax()
             else:
-                work.owner[mine] = len(self.tracks)
-                self.tracks.append(new_track(work.foreground, mine, work.stamp_ns))
+                self._add_parts(work, np.flatnonzero(mine))
+
+    def _add_parts(self, work: Association, voxels: np.ndarray) -> None:
+        """Make a track of new voxels (indices), or several where a closer look finds gaps between different colours."""
+        parts = np.zeros(len(voxels), int)
+        if work.fine_m:
+            settings = self.cluster_config
+            parts = parts_of(work.scene, work.foreground, voxels, work.fine_m, settings.part_colour,
+                             settings.min_voxels)  # fmt: skip
+        for part in range(int(parts.max()) + 1):
+            work.owner[voxels[parts == part]] = len(self.tracks)
+            self.tracks.append(new_track(work.foreground, voxels[parts == part], work.stamp_ns))
 
     def _remember(self, work: Association) -> None:
         """Bring every track's memory up to date; confirm, lose, find and forget."""

@@ -73,17 +73,17 @@ class InstanceSegmenter:
         """Forget planes, tracks and the voxel size; ids are not used again."""
         self.support = SupportFinder(self.config.support)
         self.keeper.clear()
-        self._voxel_m = 0.0
+        self._voxel_m = self._fine_m = 0.0
 
     def update(self, scene: EncodedScene) -> Layout:
         """Take a new set apart, with the identities known so far."""
         masks = self.support.update(scene.views)
         if not self._voxel_m:
-            self._voxel_m = self._choose_voxel(scene, masks)
+            self._voxel_m, self._fine_m = self._choose_voxel(scene, masks)
         background = tuple(self._background(mask, view) for mask, view in zip(masks, scene.views, strict=True))
         foreground = gather(scene, background, self._voxel_m)
         clusters = cluster(foreground.centres, self._voxel_m)
-        owner = self.keeper.update(scene, foreground, clusters)
+        owner = self.keeper.update(scene, foreground, clusters, self._fine_m)
         tracks = tuple(self.keeper.tracks)
         return Layout(scene, background, foreground, clusters, owner, tracks, self.support.up())
 
@@ -108,8 +108,13 @@ class InstanceSegmenter:
         solid = cv2.dilate(cv2.morphologyEx(kept.view(np.uint8), cv2.MORPH_OPEN, kernel), kernel)
         return ~(kept & solid.view(bool))
 
-    def _choose_voxel(self, scene: EncodedScene, background: tuple[np.ndarray, ...]) -> float:
-        """Voxels as fine as the cameras resolve at the distance where things are: their pixels and their noise."""
+    def _choose_voxel(self, scene: EncodedScene, background: tuple[np.ndarray, ...]) -> tuple[float, float]:
+        """Voxels as fine as the cameras resolve at the distance where things are: their pixels and their noise.
+
+        Returns:
+            the edge of the voxels, and that of the finer ones in which new things are searched for gaps; 0 where
+            noise hides gaps.
+        """
         depths = [view.depth_m[::8, ::8][~mask[::8, ::8]] for view, mask in zip(scene.views, background, strict=True)]
         depth_m = np.concatenate(depths)
         depth_m = depth_m[depth_m > 0]
@@ -117,4 +122,6 @@ class InstanceSegmenter:
         pixel_m = median_m / min(view.intrinsics[0, 0] for view in scene.views)
         clusters = self.config.clusters
         noise_m = self.support.noise() * median_m**2
-        return max(clusters.voxel_m, clusters.voxel_pixels * pixel_m, clusters.voxel_noise * noise_m)
+        voxel_m = max(clusters.voxel_m, clusters.voxel_pixels * pixel_m, clusters.voxel_noise * noise_m)
+        pixels_m = voxel_m * clusters.part_pixels / clusters.voxel_pixels
+        return voxel_m, pixels_m if pixels_m >= clusters.voxel_noise * noise_m else 0.0

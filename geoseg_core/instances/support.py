@@ -28,7 +28,10 @@ class SupportConfig:
     """What is taken as a support plane."""
 
     area_m2: float = setting(0.08, "smallest area that is taken as table, floor or wall", "m^2", 0.001, 100.0)
-    share: float = setting(0.05, "it also fills this part of a view, or is large", "", 0.0, 1.0)
+    share: float = setting(0.12, "it also fills this part of a view, or is large", "", 0.0, 1.0)
+    board_m2: float = setting(0.2, "an area that no handled thing has: with board_share it is a board or a table top",
+                              "m^2", 0.001, 1000.0)  # fmt: skip
+    board_share: float = setting(0.035, "the part of a view that a board or a table top fills", "", 0.0, 1.0)
     large_m2: float = setting(0.7, "an area that is large", "m^2", 0.001, 1000.0)
     thickness_m: float = setting(0.0016, "smallest distance to the plane that belongs to an object", "m", 0.0, 0.1)
     noise_factor: float = setting(3.5, "the same in standard deviations of the depth noise", "", 0.0, 20.0)
@@ -123,13 +126,18 @@ class SupportFinder:
             areas = [float(view.weight[mask].sum()) for view, mask in zip(coarse, cores, strict=True)]
             if max(areas) < self.config.area_m2:
                 return
-            large = max(areas) >= self.config.large_m2 or max(mask.mean() for mask in cores) >= self.config.share
-            if large or any(continues(plane, other) for other in self.planes):
+            shares = [float(mask.mean()) for mask in cores]
+            if self._holds(max(areas), max(shares)) or any(continues(plane, other) for other in self.planes):
                 self.planes.append(plane)
                 certain.append(cores)
             else:
                 patience -= 1
             left = [mask & ~taken for mask, taken in zip(left, cores, strict=True)]
+
+    def _holds(self, area_m2: float, share: float) -> bool:
+        """Whether a plane of this area, filling this share of a view, is one that things stand on or lean at."""
+        board = area_m2 >= self.config.board_m2 and share >= self.config.board_share
+        return board or area_m2 >= self.config.large_m2 or share >= self.config.share
 
     def _mask(self, view: ViewGeometry, coarse: CoarseView, cores: list[np.ndarray]) -> np.ndarray:
         """Pixels (H, W) bool of one view that lie on any plane."""
@@ -143,9 +151,11 @@ class SupportFinder:
             local = fit(coarse.points.reshape(-1, 3).take(chosen, 0), plane.normal)  # calibration is never perfect
             residual = coarse.raw.take(chosen, 0) @ local.normal + local.offset
             noise_m = spread_of(residual)
-            rows, columns, zone = reach(certain, result.shape)
+            noisy = noise_m > self.config.thickness_m
+            other = crossing(coarse, local) if noisy else None
+            rows, columns, zone = reach(certain, other, result.shape)
             distance = plane_distance(local, view, rows, columns)
-            if noise_m > self.config.thickness_m:
+            if noisy:
                 warp = plane_warp(coarse, local, certain)
                 noise_m = spread_of(residual - warp.reshape(-1).take(chosen))
                 distance -= enlarge(warp, result.shape)[rows, columns]
@@ -198,14 +208,23 @@ def enlarge(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return np.pad(full, missing, mode="edge") if any(after for _, after in missing) else full
 
 
-def reach(certain: np.ndarray, size: tuple[int, ...]) -> tuple[slice, slice, np.ndarray]:
+def crossing(coarse: CoarseView, plane: Plane) -> np.ndarray:
+    """Coarse pixels (h, w) uint8 well inside surfaces off the plane or turned from it: what the plane goes through."""
+    return cv2.erode((coarse.usable & ~core(plane, coarse)).view(np.uint8), np.ones((3, 3), np.uint8))
+
+
+def reach(
+    certain: np.ndarray, other: np.ndarray | None, size: tuple[int, ...]
+) -> tuple[slice, slice, np.ndarray]:
     """The neighbourhood of a plane's certain coarse pixels: rows, columns and mask at full resolution.
 
-    Beyond it a plane goes on in space, but what it cuts there is something else.
+    Beyond it, and in the coarse pixels `other`, a plane goes on in space, but what it cuts there is something else.
     """
     closed = cv2.morphologyEx(certain.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     grown = cv2.dilate(opened, np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
+    if other is not None:
+        grown = main_parts(grown & (1 - other), opened)
     left, top, width, height = cv2.boundingRect(grown)
     full = grown[top : top + height, left : left + width].repeat(COARSE, 0).repeat(COARSE, 1)
     # The last rows and columns belong to no whole block: they go with the last block.
@@ -215,6 +234,15 @@ def reach(certain: np.ndarray, size: tuple[int, ...]) -> tuple[slice, slice, np.
         full = np.pad(full, ((0, below), (0, beside)), mode="edge")
     rows = slice(top * COARSE, top * COARSE + full.shape[0])
     return rows, slice(left * COARSE, left * COARSE + full.shape[1]), full.view(bool)
+
+
+def main_parts(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The connected parts of a mask (h, w) uint8 that hold one in twenty of the seeds (h, w) uint8 or more."""
+    _, parts = cv2.connectedComponents(mask, connectivity=4)
+    counts = np.bincount(parts[(seeds & mask) > 0], minlength=int(parts.max()) + 1)
+    kept = counts >= max(0.05 * counts.sum(), 1)
+    kept[0] = False
+    return kept.view(np.uint8)[parts]
 
 
 def coarse_view(view: ViewGeometry) -> CoarseView:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scenes import FLOOR, TABLE, WALL, render_set, tabletop
+from scenes import FLOOR, TABLE, WALL, Solid, render_set, tabletop
 
 from geoseg_core.geometry.encoder import ViewGeometry
 from geoseg_core.geometry.rgbd import RgbdEncoder
@@ -53,3 +53,14 @@ def test_without_any_depth_there_is_no_plane_and_up_is_the_z_axis() -> None:
     masks = finder.update(RgbdEncoder().encode(FrameSet((view,))).views)
     assert not masks[0].any() and not finder.planes
     assert finder.up().tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("half", "is_support"), [((0.3, 0.01, 0.2), True), ((0.15, 0.01, 0.15), False)])
+def test_an_upright_board_is_a_support_and_a_smaller_one_is_a_thing(
+    half: tuple[float, float, float], is_support: bool
+) -> None:
+    frames, labels = render_set([Solid(7, (0, 0.3, half[2]), half, colour=(220, 220, 215))])
+    masks = SupportFinder(SupportConfig()).update(RgbdEncoder().encode(frames).views)
+    for mask, truth in zip(masks, labels, strict=True):
+        share = mask[truth == 7].mean()
+        assert share > 0.9 if is_support else share < 0.1
