@@ -13,6 +13,7 @@ from geoseg_core.pipeline import PipelineConfig, ScenePipeline
 from geoseg_core.prompts import Prompt
 
 OBJECTS = 3
+SEEN_WELL = 0.002  # of an image: what has fewer pixels is not seen well
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +73,26 @@ def stand_in_truth(first: LabelledSet) -> tuple[LabelledSet, dict[int, str]]:
     assert result.instances is not None
     labels = dict(zip(result.frames.cameras, result.instances.labels, strict=True))
     ids = [each.instance_id for each in result.instances.instances]
-    plain = [each for each in ids if _is_plain(labels[result.frames.cameras[0]] == each)]
-    names = {each: f"object_{each}" for each in (plain if len(plain) >= OBJECTS else ids)}
-    return LabelledSet(first.frames, labels), names
+    ranks = {each: wholeness([image == each for image in labels.values()]) for each in ids}
+    shown = [each for each in ids if (labels[result.frames.cameras[0]] == each).any()]
+    best = sorted(shown or ids, key=lambda each: ranks[each], reverse=True)[:OBJECTS]
+    return LabelledSet(first.frames, labels), {each: f"object_{each}" for each in best}
 
 
-def _is_plain(mask: np.ndarray) -> bool:
-    """Whether a mask (H, W) looks like a whole thing: in one piece, off the image's border, filling half its box."""
-    if not mask.any() or mask[[0, -1]].any() or mask[:, [0, -1]].any():
-        return False
-    _, _, width, height = cv2.boundingRect(mask.view(np.uint8))
-    pieces, _ = cv2.connectedComponents(mask.view(np.uint8))
-    return pieces == 2 and np.count_nonzero(mask) > 0.5 * width * height
+def wholeness(masks: list[np.ndarray]) -> tuple[int, float]:
+    """How much a thing with these masks (H, W), one for each view, looks like a whole thing that is worth a click.
+
+    Returns:
+        in how many views it is seen well, and the sum of its pixels there, each view's times the part of their box
+        that they fill, and half where the image's border cuts them.
+    """
+    seen, total = 0, 0.0
+    for mask in masks:
+        pixels = np.count_nonzero(mask)
+        if pixels < SEEN_WELL * mask.size:
+            continue
+        _, _, width, height = cv2.boundingRect(mask.view(np.uint8))
+        cut = mask[[0, -1]].any() or mask[:, [0, -1]].any()
+        seen += 1
+        total += pixels * pixels / (width * height) * (0.5 if cut else 1.0)
+    return seen, total

@@ -17,7 +17,7 @@ from geoseg_core.errors import BadInput
 from geoseg_core.views import FrameSet
 from geoseg_ros.commands.demo import stage_latency
 from geoseg_ros.demo.processes import geoseg_command
-from geoseg_ros.demo.script import choose_requests, first_complete, stand_in_truth
+from geoseg_ros.demo.script import choose_requests, first_complete, stand_in_truth, wholeness
 
 NAMES = {each: f"thing_{each}" for each in range(1, 7)}
 
@@ -108,8 +108,19 @@ def test_objects_that_are_hidden_in_the_ego_view_are_not_chosen(first_set):
 
 def test_without_truth_the_instances_of_the_first_set_stand_in(first_set):
     labelled, names = stand_in_truth(LabelledSet(first_set.frames, {}))
-    assert set(labelled.labels) == set(CAMERAS) and len(names) >= 6
-    assert choose_requests(labelled, names, "ego")
+    assert set(labelled.labels) == set(CAMERAS) and len(names) == 3
+    assert len(choose_requests(labelled, names, "ego")) == 6
+
+
+def test_whole_things_seen_by_many_cameras_come_first():
+    frame, disc, cut = np.zeros((3, 100, 100), bool)
+    frame[10:90, 10:90] = True
+    frame[14:86, 14:86] = False
+    disc[30:60, 30:60] = True
+    cut[30:60, 70:] = True
+    nothing = np.zeros_like(disc)
+    assert wholeness([disc, disc]) > wholeness([frame, frame]) > wholeness([disc, nothing]) > wholeness([cut, nothing])
+    assert wholeness([disc]) == (1, 900.0) and wholeness([nothing]) == (0, 0.0)
 
 
 def test_clicks_are_chosen_on_the_first_set_with_all_cameras_and_labels(first_set):
