@@ -1,6 +1,6 @@
 """One runner for each kind of parity fixture. A new model is one more entry of RUNNERS."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from geoseg_core.errors import BadInput
 from geoseg_core.evaluation.parity import Fixture, Row, Runner, compare
+from geoseg_core.geometry.network_input import pi3_size, vggt_placement
 from geoseg_core.geometry.pi3.conditions import Conditions
 from geoseg_core.geometry.pi3.config import (
     ConvHeadConfig,
@@ -268,11 +269,34 @@ def run_keys(make: Callable[[], nn.Module]) -> Runner:
     return run
 
 
+def run_sizes(fixture: Fixture) -> list[Row]:
+    """Sizes and places that the published loaders give images; the error counts the rows that differ."""
+    compared: dict[str, list[bool]] = {}
+    for row in fixture.config["rows"]:
+        for name, ours in loader_sizes(row["input_wh"][::-1]).items():
+            compared.setdefault(name, []).append(ours == tuple(row[name]))
+    return [Row("", name, float(same.count(False)), 0.0) for name, same in compared.items()]
+
+
+def loader_sizes(source: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """What becomes of an image (height, width), by the names of the fixture."""
+    height, width = source
+    padded = vggt_placement((height, width), "pad")
+    (top, left), (rows, columns) = padded.offset, padded.resized
+    return {
+        "vggt_crop_hw": vggt_placement((height, width)).canvas,
+        "vggt_pad_hw": padded.canvas,
+        "vggt_pad_content_y_x_range": (top, top + rows, left, left + columns),
+        "pi3_hw": pi3_size((height, width)),
+    }
+
+
 RUNNERS: dict[str, Runner] = {
     "vggt": run_vggt,
     "pi3": run_pi3,
     "pi3x": run_pi3x,
     "pose_encoding": run_pose_encoding,
+    "sizes": run_sizes,
     "keys VGGT-1B (released)": run_keys(Vggt),
     "keys Pi3": run_keys(Pi3),
     "keys Pi3X (multimodal branch enabled)": run_keys(Pi3X),

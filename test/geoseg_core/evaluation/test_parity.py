@@ -51,6 +51,17 @@ def test_a_key_of_another_shape_is_named(tmp_path: Path) -> None:
     assert not row.passed and "register_token" in row.verdict
 
 
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="no ../shared/reference")
+def test_images_get_the_sizes_of_the_published_loaders(tmp_path: Path) -> None:
+    rows = rows_of(REFERENCE / "preprocess_sizes.json")
+    assert [row.verdict for row in rows] == ["pass"] * 4
+    wrong = {"rows": [{"input_wh": [640, 480], "pi3_hw": [434, 588]}]}
+    wrong["rows"][0] |= {"vggt_crop_hw": [392, 518], "vggt_pad_hw": [518, 518]}
+    wrong["rows"][0] |= {"vggt_pad_content_y_x_range": [63, 455, 0, 518]}
+    (tmp_path / "sizes.json").write_text(json.dumps(wrong))
+    assert [row.tensor for row in rows_of(tmp_path / "sizes.json") if not row.passed] == ["pi3_hw"]
+
+
 def changed(path: Path, name: str, amount: float) -> None:
     """Write the pose encoding fixture with one tensor changed."""
     with safe_open(FIXTURES / "pose_encoding.safetensors", framework="pt") as file:
