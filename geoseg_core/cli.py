@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": ("geoseg_ros.commands.demo", "replay a bag into live nodes and print a table of results"),
     "evaluate": ("geoseg_core.commands.evaluate", "process every set of a bag in lockstep and write a report"),
     "compare": ("geoseg_core.commands.compare", "compare two report.json files"),
+    "encode": ("geoseg_core.commands.encode", "cameras, depth and a cloud of photographs of one scene"),
     "parity": ("geoseg_core.commands.parity", "compare the models with stored numbers of the published ones"),
     "weights": ("geoseg_core.commands.weights", "list, fetch, verify and convert published weights"),
     "config": ("geoseg_ros.commands.config", "print or write the generated YAML and parameter reference"),

@@ -1,0 +1,194 @@
+"""VGGT behind the contract of every encoder: images to cameras, depth, points and tracks.
+
+The world is the frame of the first view's camera, or that camera's known pose where there is one. Lengths are in the
+unit of the network, which is no metre: the scale is UNKNOWN until something aligns it.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoseg_core.config import setting
+from geoseg_core.errors import BadInput
+from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
+from geoseg_core.geometry.network_input import Placement, common_canvas, network_images, vggt_placement
+from geoseg_core.geometry.pointmap import lift
+from geoseg_core.geometry.vggt.aggregator import TokenLayers
+from geoseg_core.geometry.vggt.model import Vggt, VggtOutput
+from geoseg_core.geometry.vggt.pose_encoding import decode_pose
+from geoseg_core.geometry.vggt.track_head import Tracks
+from geoseg_core.results import ScaleState
+from geoseg_core.shapes import check_shape
+from geoseg_core.views import FrameSet
+
+# A rectified field of view may be 0, whose focal length is infinite.
+LEAST_FIELD_RAD = 0.02
+VISIBLE = 0.5
+
+
+@dataclass(frozen=True)
+class VggtEncoderConfig:
+    """How images are fed to VGGT."""
+
+    side: int = setting(518, "width (crop) or longer side (pad) of the network's input", "px", 14, 2044)
+    fit: str = setting("crop", "what is done with other aspects", choices=("crop", "pad"))
+    autocast: bool = setting(False, "whether the trunk runs in bfloat16 where the weights are float32")
+
+
+@dataclass(eq=False)
+class VggtScene:
+    """A frame set that VGGT has seen. Keeps the contract of `EncodedScene`; tracks are made when asked for."""
+
+    encoder: "VggtEncoder"
+    frames: FrameSet
+    views: tuple[ViewGeometry, ...]
+    scale: ScaleState
+    placements: list[Placement]
+    patches: Tensor
+    tokens: TokenLayers
+    _maps: dict[int, Tensor] = field(default_factory=dict)
+
+    def track(self, points_px: np.ndarray, source: int, targets: list[int]) -> PointTracks:
+        """Follow points_px (N, 2) of view `source` into the views `targets`.
+
+        The network follows points of its first view only, so another source costs one more pass of the trunk, once.
+
+        Raises:
+            BadInput: points_px has another shape.
+        """
+        check_shape(points_px, "N 2", "points_px")
+        order = source_first(len(self.views), source)
+        queries = self.placements[source].to_network(points_px)
+        tracks = self.encoder.follow(self._track_maps(source), queries)
+        shape = (len(targets), len(points_px))
+        found = PointTracks(np.empty((*shape, 2)), np.zeros(shape, bool), np.zeros(shape, np.float32))
+        asked = inside(queries, self.placements[source].canvas)
+        for row, target in enumerate(targets):
+            place, at = self.placements[target], order.index(target)
+            points = tracks.points_px[-1][0, at].cpu().double().numpy()
+            found.points_px[row] = place.to_source(points)
+            seen = asked & inside(points, place.canvas) & inside(found.points_px[row], place.source)
+            visibility, confidence = (each[0, at].cpu().numpy() for each in (tracks.visibility, tracks.confidence))
+            found.visible[row] = seen & (visibility > VISIBLE)
+            found.confidence[row] = np.where(asked, visibility * confidence, 0)
+        return found
+
+    def features(self, layers: tuple[int, ...]) -> list[Tensor]:
+        """Token layers, each (V, P, 2C).
+
+        Raises:
+            BadInput: a layer that was not kept.
+        """
+        kept = self.tokens.layers
+        missing = [number for number in layers if number not in kept]
+        if missing:
+            raise BadInput(f"expected token layers of {sorted(kept)}, got {missing}; name them in keep_layers")
+        return [kept[number][0] for number in layers]
+
+    def _track_maps(self, source: int) -> Tensor:
+        if source not in self._maps:
+            order = source_first(len(self.views), source)
+            tokens = self.tokens if source == 0 else self.encoder.reordered(self.patches[order], self.tokens.grid)
+            self._maps[source] = self.encoder.track_maps(tokens)
+        return self._maps[source]
+
+
+class VggtEncoder:
+    """Views to a VggtScene."""
+
+    name = "vggt"
+
+    def __init__(
+        self,
+        model: Vggt,
+        config: VggtEncoderConfig = VggtEncoderConfig(),  # noqa: B008 (frozen)
+        keep_layers: tuple[int, ...] = (),
+    ) -> None:
+        self.model, self.config, self.keep_layers = model, config, keep_layers
+
+    @torch.inference_mode()
+    def encode(self, frames: FrameSet) -> EncodedScene:
+        """Cameras and depth of all views; views need no calibration.
+
+        Raises:
+            BadInput: an image too thin for the network.
+        """
+        patch = self.model.config.patch
+        placements = common_canvas(
+            [vggt_placement(view.size, self.config.fit, self.config.side, patch) for view in frames.views]
+        )
+        images = network_images([view.image for view in frames.views], placements, "bicubic").to(self._device)
+        grid = (images.shape[-2] // patch, images.shape[-1] // patch)
+        heads = [head for head in ("camera", "depth", "tracks") if head in self.model.config.heads]
+        with self._autocast():
+            patches = self.model.aggregator.embed(images[None])
+            keep = {*self.model.layers_read(heads), *self.keep_layers}
+            tokens = self.model.aggregator.aggregate(patches, 1, grid, keep)
+        output = self.model.read(tokens, ("camera", "depth"))
+        views = view_geometries(output, frames, placements)
+        return VggtScene(self, frames, views, ScaleState(), placements, patches, tokens)
+
+    @torch.inference_mode()
+    def reordered(self, patches: Tensor, grid: tuple[int, int]) -> TokenLayers:
+        """Token layers for the track head, of patch tokens whose first view is another."""
+        with self._autocast():
+            return self.model.aggregator.aggregate(patches, 1, grid, self.model.layers_read(("tracks",)))
+
+    @torch.inference_mode()
+    def track_maps(self, tokens: TokenLayers) -> Tensor:
+        """Feature maps (1, V, C, h, w) of the track head."""
+        maps = self.model.read(tokens, ("tracks",)).track_features
+        assert maps is not None
+        return maps
+
+    @torch.inference_mode()
+    def follow(self, maps: Tensor, queries_px: np.ndarray) -> Tracks:
+        """Tracks of queries (N, 2) in pixels of the first view's network input."""
+        return self.model.track_head.track(maps, torch.from_numpy(queries_px).float())
+
+    @property
+    def _device(self) -> torch.device:
+        return self.model.aggregator.camera_token.device
+
+    def _autocast(self) -> AbstractContextManager:
+        if not self.config.autocast:
+            return nullcontext()
+        return torch.autocast(self._device.type, torch.bfloat16)
+
+
+def view_geometries(
+    output: VggtOutput, frames: FrameSet, placements: list[Placement]
+) -> tuple[ViewGeometry, ...]:
+    """Geometry of each view at the pixels of its image."""
+    assert output.depth is not None and output.depth_confidence is not None
+    encoding = output.pose_encodings[-1][0].float().cpu()
+    encoding[:, 7:] = encoding[:, 7:].clamp(min=LEAST_FIELD_RAD)
+    extrinsics, intrinsics = (each.double().numpy() for each in decode_pose(encoding, placements[0].canvas))
+    world_to_camera = np.tile(np.eye(4), (len(placements), 1, 1))
+    world_to_camera[:, :3] = extrinsics
+    anchor = frames.views[0].camera_to_world
+    to_world = (np.eye(4) if anchor is None else anchor) @ world_to_camera[0]
+    made = []
+    for index, place in enumerate(placements):
+        maps = torch.stack((output.depth[0, index].float(), 1 - 1 / output.depth_confidence[0, index].float()))
+        values, seen = place.map_to_source(maps)
+        depth, confidence = torch.where(seen, values, 0).cpu().numpy()
+        matrix = place.source_intrinsics(intrinsics[index])
+        pose = to_world @ np.linalg.inv(world_to_camera[index])
+        made.append(ViewGeometry(depth, confidence, matrix, pose, lift(depth, matrix, pose)))
+    return tuple(made)
+
+
+def source_first(count: int, source: int) -> list[int]:
+    """The order of views in which `source` stands first."""
+    return [source, *(index for index in range(count) if index != source)]
+
+
+def inside(points_px: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Whether points (N, 2) lie on the pixels of an image."""
+    height, width = size
+    u, v = points_px[:, 0], points_px[:, 1]
+    return (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
