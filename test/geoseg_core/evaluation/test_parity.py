@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from geoseg_core import cli
-from geoseg_core.evaluation.parity import Row, run_one
+from geoseg_core.evaluation.parity import Row, compare_tensor, run_one
 from geoseg_core.evaluation.parity_kinds import RUNNERS, conditions_of
 
 REFERENCE = Path(__file__).parents[4] / "shared" / "reference"
@@ -92,6 +92,22 @@ def test_a_number_that_is_none_is_a_miss(tmp_path: Path) -> None:
     changed(tmp_path / "nan.safetensors", "input.raw_pose_encoding", float("nan"))
     verdicts = {row.tensor: row.verdict for row in rows_of(tmp_path / "nan.safetensors")}
     assert verdicts["raw_extrinsics"] == "NOT A NUMBER" and verdicts["extrinsics"] == "pass"
+
+
+def test_errors_are_measured_against_the_largest_finite_number() -> None:
+    infinite = float("inf")
+    reference = torch.tensor([0.0, -4.0, infinite])
+    assert compare_tensor("x", torch.tensor([0.001, -4.0, infinite]), reference).error == pytest.approx(0.00025)
+    assert compare_tensor("x", torch.tensor([0.0, -4.0, 1e30]), reference).verdict == "MISS"
+    assert compare_tensor("x", torch.tensor([0.0, infinite, infinite]), reference).verdict == "MISS"
+    assert compare_tensor("x", torch.zeros(3), torch.zeros(3)).error == 0
+
+
+def test_the_trunk_is_held_to_the_limit_that_shows_a_wrong_epsilon() -> None:
+    reference = torch.ones(2)
+    for name in ("patch_tokens", "aggregated.17", "decoder_tokens", "partial.decoder_tokens"):
+        assert not compare_tensor(name, reference + 1e-5, reference).passed, name
+    assert compare_tensor("depth", reference + 1e-5, reference).passed
 
 
 @needs_fixtures
