@@ -29,11 +29,15 @@ class HubFile:
 
 
 class Hub:
-    """Two HTTP servers on this machine; `requests` lists (method, path, Range) as they came."""
+    """Two HTTP servers on this machine.
+
+    `requests` lists (method, path, Range) as they came, `tokens` which origin saw which token.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, HubFile] = {}
         self.requests: list[tuple[str, str, str | None]] = []
+        self.tokens: set[str] = set()
         self.released = threading.Event()
         hub = self
 
@@ -70,6 +74,8 @@ class Hub:
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         self.requests.append((request.command, request.path, request.headers.get("Range")))
         blob = request.path.startswith("/blob/")
+        if request.headers.get("Authorization"):
+            self.tokens.add(f"{'blob' if blob else 'hub'}: {request.headers['Authorization']}")
         file = self.files.get(request.path.removeprefix("/blob"))
         if file is None or file.status != 200:
             request.send_response(404 if file is None else file.status)

@@ -51,11 +51,12 @@ def convert(source: Path, out: Path | None = None, memory_bytes: int | None = No
     command += [str(memory_bytes or MEMORY_BASE_BYTES + MEMORY_PER_BYTE * size), json.dumps(metadata)]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{out}: expected a place to write to, got {error}; name another with --out") from error
+    try:
         result = _answer(source, command, SECONDS_BASE + size / BYTES_PER_SECOND)
         tensors = read_header(temporary)
         os.replace(temporary, out)
-    except OSError as error:
-        raise BadInput(f"{out}: expected a place to write to, got {error}; name another with --out") from error
     finally:
         temporary.unlink(missing_ok=True)
     return Converted(out, len(tensors), tuple(result["left_out"]), tuple(result["barriers"]))

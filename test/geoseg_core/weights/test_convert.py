@@ -176,6 +176,30 @@ def test_the_process_that_reads_gets_no_secrets(tmp_path: Path, monkeypatch: pyt
     assert "PATH" in str(caught.value) and "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("end", "kind", "words"),
+    [
+        ("raise MemoryError", UnsafeCheckpoint, r"status 1 \(MemoryError\)"),
+        ("import os; os.abort()", UnsafeCheckpoint, r"status -6 \(no word\)"),
+        ("raise LookupError('odd')", BadInput, r"status 1 \(LookupError: odd\)"),
+    ],
+)
+def test_an_unforeseen_end_of_the_reading_process_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, kind: type[BadInput], words: str
+) -> None:
+    monkeypatch.setattr(sandbox, "__file__", str(tmp_path / "end.py"))
+    (tmp_path / "end.py").write_text(end)
+    with pytest.raises(BadInput, match=words) as caught:
+        convert(saved(tmp_path / "w.pth", {"a": torch.zeros(1)}))
+    assert type(caught.value) is kind
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    source = saved(tmp_path / "w.pth", {"a": torch.zeros(1)})
+    with pytest.raises(BadInput, match="expected a place to write to"):
+        convert(source, source / "out.safetensors")
+
+
 def test_a_compressed_bomb_is_refused(tmp_path: Path) -> None:
     source = rezipped(saved(tmp_path / "w.pth", {"a": torch.zeros(10_000_000)}), zipfile.ZIP_DEFLATED)
     assert source.stat().st_size < 100_000

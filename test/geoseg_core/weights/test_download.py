@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hub_server import Hub, HubFile
 from safetensors.torch import save
 
@@ -141,6 +142,31 @@ def test_an_interrupted_download_is_continued_by_the_next(hub: Hub, environment:
     assert "published as small" in second.stdout
 
 
+def test_a_remnant_that_is_too_long_is_thrown_away(hub: Hub, environment: dict[str, str]) -> None:
+    data = save({"weight": torch.arange(10.0)})
+    hub.files["/someone/small/resolve/12aa6fa/w.safetensors"] = HubFile(data)
+    part = (
+        Path(environment["GEOSEG_WEIGHTS"]) / "small" / f".w.safetensors.{hashlib.sha256(data).hexdigest()[:16]}.part"
+    )
+    part.parent.mkdir(parents=True)
+    part.write_bytes(data + b"more")
+    assert geoseg(environment, "pull", "small", "--accept-licence", command=small(data)).returncode == 0
+    assert kept_files(environment) == ["w.safetensors"]
+
+
+def test_two_downloads_of_one_file_do_not_mix(hub: Hub, environment: dict[str, str]) -> None:
+    data = save({"weight": torch.arange(10.0)})
+    hub.files["/someone/small/resolve/12aa6fa/w.safetensors"] = HubFile(data)
+    part = (
+        Path(environment["GEOSEG_WEIGHTS"]) / "small" / f".w.safetensors.{hashlib.sha256(data).hexdigest()[:16]}.part"
+    )
+    part.parent.mkdir(parents=True)
+    with FileLock(f"{part}.lock"):
+        ended = geoseg(environment, "pull", "small", "--accept-licence", command=small(data))
+    assert ended.returncode == 1 and "another process is fetching small" in ended.stderr
+    assert hub.ranges() == []
+
+
 def test_a_broken_connection_is_continued_at_once(hub: Hub, environment: dict[str, str]) -> None:
     data = save({"weight": torch.arange(3_000_000.0)})
     hub.files["/someone/small/resolve/12aa6fa/w.safetensors"] = HubFile(data, break_after=[11_000_000])
@@ -201,6 +227,14 @@ def test_what_the_hub_refuses_is_named(hub: Hub, environment: dict[str, str], fi
         hub.files["/someone/small/resolve/12aa6fa/w.safetensors"] = file
     ended = geoseg(environment, "pull", "small", "--accept-licence", command=small(b"12345678"))
     assert ended.returncode == 1 and words in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_a_token_goes_to_the_hub_and_nowhere_else(hub: Hub, environment: dict[str, str]) -> None:
+    data = save({"weight": torch.zeros(10)})
+    hub.files["/someone/small/resolve/12aa6fa/w.safetensors"] = HubFile(data)
+    with_token = {**environment, "HF_TOKEN": "hf_secret"}
+    assert geoseg(with_token, "pull", "small", "--accept-licence", command=small(data)).returncode == 0
+    assert hub.tokens == {"hub: Bearer hf_secret"} and hub.ranges() == [None]
 
 
 def test_without_a_network_the_download_says_so(environment: dict[str, str]) -> None:
