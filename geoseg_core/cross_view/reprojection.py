@@ -14,7 +14,7 @@ from geoseg_core.config import setting
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.camera import inside, project
 from geoseg_core.geometry.encoder import ViewGeometry
-from geoseg_core.geometry.pointmap import OUTSIDE, occlusion
+from geoseg_core.geometry.pointmap import NEAR, OUTSIDE, occlusion
 from geoseg_core.instances.clustering import spread
 from geoseg_core.instances.segmenter import Layout
 from geoseg_core.results import Visibility
@@ -31,6 +31,8 @@ class CrossViewConfig:
                                    "voxels", 0.0, 10.0)  # fmt: skip
     flat_share: float = setting(0.4, "a mask with more than this part on support planes is carried with them",
                                 "", 0.0, 1.0)  # fmt: skip
+    sunk_share: float = setting(0.25, "a mask with more than this part on support planes in another view is carried so "
+                                "into that view", "", 0.0, 1.0)  # fmt: skip
     tolerance_m: float = setting(0.008, "how far a surface may lie off another view's and be the same", "m", 0.0, 0.2)
     tolerance_slope: float = setting(0.004, "the same, growing with depth", "m/m", 0.0, 1.0)
 
@@ -71,8 +73,10 @@ def transfer_masks(layout: Layout, source: int, masks: np.ndarray, config: Cross
             painted = masks.astype(bool)
         else:
             painted = paint_masks(layout, index, view.size, voxels)
-            for row in np.flatnonzero(flat.any((1, 2))):
-                painted[row] |= warp_flat(layout, source, index, flat[row], config)
+            for row, mask in enumerate(masks):
+                lying = flat[row] if flat[row].any() or not sinks(layout, source, index, mask, config) else mask
+                if lying.any():
+                    painted[row] |= warp_flat(layout, source, index, lying, config)
         carried.append(painted)
         states.append([
             visibility(painted[row], object_points(layout, source, masks[row], voxels[row]), layout.scene.views[index])
@@ -145,6 +149,16 @@ def flat_masks(layout: Layout, source: int, masks: np.ndarray, share: float) -> 
     lying = masks & layout.background[source] & known
     enough = lying.sum((1, 2)) > share * np.maximum((masks & known).sum((1, 2)), 1)
     return lying & enough[:, None, None]
+
+
+def sinks(layout: Layout, source: int, target: int, mask: np.ndarray, config: CrossViewConfig) -> bool:
+    """Whether much of what a mask (H, W) shows is background in another view: too low for the depth noise there."""
+    shown = np.flatnonzero(mask & (layout.scene.views[source].depth_m > 0))
+    points = layout.scene.views[source].points.reshape(-1, 3)[shown[:: 1 + len(shown) // 400]]
+    goal = layout.scene.views[target]
+    points = points[occlusion(points, goal, config.tolerance_m, config.tolerance_slope) == NEAR]
+    columns, rows = np.rint(project(points, goal.intrinsics, goal.camera_to_world)[0]).astype(np.intp).T
+    return bool(len(points) and layout.background[target][rows, columns].mean() > config.sunk_share)
 
 
 def warp_flat(layout: Layout, source: int, target: int, flat: np.ndarray, config: CrossViewConfig) -> np.ndarray:

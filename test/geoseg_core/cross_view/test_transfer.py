@@ -1,5 +1,7 @@
 """Masks carried between views of scenes whose true masks are known exactly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scenes import TABLE, Solid, box, cameras, iou, look_at, render, render_set, tabletop, workplace
@@ -83,6 +85,18 @@ def test_a_flat_sheet_on_the_table_is_carried_with_it() -> None:
     for view in (1, 2):
         assert iou(carried.masks[view][0], labels[view] == 1) > 0.85
         assert not (carried.masks[view][0] & (labels[view] != 1) & (labels[view] != TABLE)).any()
+
+
+@pytest.mark.parametrize("noise", [0.001, 0.002])
+def test_a_low_thing_arrives_where_depth_is_too_noisy_to_tell_it_from_the_table(noise: float) -> None:
+    random = np.random.default_rng(1)
+    frames, labels = render_set([box(1, 0, 0, (0.16, 0.12, 0.005)), box(2, 0.25, 0.1, (0.06, 0.06, 0.1))])
+    noisy = tuple(
+        replace(view, depth_m=(view.depth_m * (1 + random.normal(0, noise, view.size) * view.depth_m)).astype("f4"))
+        for view in frames.views
+    )
+    carried = transfer_masks(layout_of(FrameSet(noisy)), 0, (labels[0] == 1)[None], CONFIG)
+    assert min(iou(masks[0], truth == 1) for masks, truth in zip(carried.masks, labels, strict=True)) > 0.85
 
 
 def test_an_empty_mask_is_nowhere() -> None:
