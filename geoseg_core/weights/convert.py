@@ -11,7 +11,7 @@ from typing import Any
 from geoseg_core.errors import BadInput, UnsafeCheckpoint
 from geoseg_core.weights import sandbox
 from geoseg_core.weights.header import read_header
-from geoseg_core.weights.store import sha256_of
+from geoseg_core.weights.store import require_space, sha256_of
 
 MEMORY_BASE_BYTES = 1024 * 1024 * 1024
 MEMORY_PER_BYTE = 3
@@ -51,6 +51,7 @@ def convert(source: Path, out: Path | None = None, memory_bytes: int | None = No
     command += [str(memory_bytes or MEMORY_BASE_BYTES + MEMORY_PER_BYTE * size), json.dumps(metadata)]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        require_space(out.parent, size)
     except OSError as error:
         raise BadInput(f"{out}: expected a place to write to, got {error}; name another with --out") from error
     try:

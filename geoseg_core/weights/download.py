@@ -6,14 +6,13 @@ final name before its size, checksum and header are right.
 
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 from geoseg_core.errors import BadInput, ChecksumMismatch, DownloadFailed, MissingExtra
 from geoseg_core.weights.header import read_header
-from geoseg_core.weights.registry import Checkpoint, size_words
-from geoseg_core.weights.store import sha256_of
+from geoseg_core.weights.registry import Checkpoint
+from geoseg_core.weights.store import require_space, sha256_of
 
 try:
     import httpx2
@@ -82,12 +81,8 @@ def _fetch(url: str, part: Path, size: int | None, checkpoint: Checkpoint) -> No
     if size is not None and have > size:
         part.unlink()
         have = 0
-    free = shutil.disk_usage(part.parent).free
-    if size is not None and size - have > free:
-        raise BadInput(
-            f"expected {size_words(size - have)} of free space in {part.parent}, got {size_words(free)}; "
-            "free some or set GEOSEG_WEIGHTS to another folder"
-        )
+    if size is not None:
+        require_space(part.parent, size - have)
     with part.open("ab") as file:
         http_get(
             url,

@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg_core.errors import BadInput, ChecksumMismatch
 from geoseg_core.weights.header import read_header, read_metadata
-from geoseg_core.weights.registry import CHECKPOINTS, Checkpoint, checkpoint_named
+from geoseg_core.weights.registry import CHECKPOINTS, Checkpoint, checkpoint_named, size_words
 
 VARIABLE = "GEOSEG_WEIGHTS"
 
@@ -99,3 +100,17 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BadInput(f"{path}: expected a file that can be read, got {error}; name another") from error
+
+
+def require_space(folder: Path, size_bytes: int) -> None:
+    """Make sure that so much can be written to a folder.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    free = shutil.disk_usage(folder).free
+    if size_bytes > free:
+        raise BadInput(
+            f"expected {size_words(size_bytes)} of free space in {folder}, got {size_words(free)}; "
+            "free some or take another folder (GEOSEG_WEIGHTS, --out)"
+        )

@@ -24,7 +24,7 @@ from geoseg_core.weights import sandbox
 from geoseg_core.weights.convert import convert
 from geoseg_core.weights.header import read_metadata
 from geoseg_core.weights.loading import load_state
-from geoseg_core.weights.store import sha256_of
+from geoseg_core.weights.store import require_space, sha256_of
 
 
 class Call:
@@ -198,6 +198,12 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     source = saved(tmp_path / "w.pth", {"a": torch.zeros(1)})
     with pytest.raises(BadInput, match="expected a place to write to"):
         convert(source, source / "out.safetensors")
+
+
+def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path: Path) -> None:
+    require_space(tmp_path, 1)
+    with pytest.raises(BadInput, match=r"expected 1000000000\.00 GB of free space"):
+        require_space(tmp_path, 10**18)
 
 
 def test_a_compressed_bomb_is_refused(tmp_path: Path) -> None:
