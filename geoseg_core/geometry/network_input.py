@@ -77,6 +77,17 @@ class Placement:
         seen_rows, seen_columns = (v > -0.5) & (v < height - 0.5), (u > -0.5) & (u < width - 0.5)
         return torch.where(beside_edge, nearest, smooth), (seen_rows[:, None] & seen_columns).to(values.device)
 
+    def map_to_network(self, values: np.ndarray) -> np.ndarray:
+        """A map (H, W) of the image, such as measured depth, at the pixels of the network's input (h, w): the nearest
+        value, 0 on the margins."""
+        height, width = self.canvas
+        u = self.to_source(np.stack((np.arange(width), np.zeros(width)), axis=-1))[:, 0]
+        v = self.to_source(np.stack((np.zeros(height), np.arange(height)), axis=-1))[:, 1]
+        columns, rows = np.rint(u).astype(np.intp), np.rint(v).astype(np.intp)
+        within_rows, within_columns = (rows >= 0) & (rows < self.source[0]), (columns >= 0) & (columns < self.source[1])
+        nearest = values[np.ix_(rows.clip(0, self.source[0] - 1), columns.clip(0, self.source[1] - 1))]
+        return np.where(within_rows[:, None] & within_columns, nearest, 0)
+
     def mask_to_source(self, mask: np.ndarray) -> np.ndarray:
         """A mask (h, w) of the network's input at the pixels of the image, (H, W) bool; False where it was cropped."""
         height, width = self.source

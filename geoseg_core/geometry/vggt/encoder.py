@@ -15,7 +15,7 @@ from geoseg_core.config import setting
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.network_input import Placement, common_canvas, network_images, vggt_placement
-from geoseg_core.geometry.pointmap import lift
+from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.vggt.aggregator import TokenLayers
 from geoseg_core.geometry.vggt.model import Vggt, VggtOutput
 from geoseg_core.geometry.vggt.pose_encoding import decode_pose
@@ -128,7 +128,7 @@ class VggtEncoder:
             keep = {*self.model.layers_read(heads), *self.keep_layers}
             tokens = self.model.aggregator.aggregate(patches, 1, grid, keep)
         output = self.model.read(tokens, ("camera", "depth"))
-        views = view_geometries(output, frames, placements)
+        views = predicted_views(output, frames, placements)
         return VggtScene(self, frames, views, ScaleState(), placements, patches, tokens)
 
     @torch.inference_mode()
@@ -159,7 +159,7 @@ class VggtEncoder:
         return torch.autocast(self._device.type, torch.bfloat16)
 
 
-def view_geometries(
+def predicted_views(
     output: VggtOutput, frames: FrameSet, placements: list[Placement]
 ) -> tuple[ViewGeometry, ...]:
     """Geometry of each view at the pixels of its image."""
@@ -169,17 +169,10 @@ def view_geometries(
     extrinsics, intrinsics = (each.double().numpy() for each in decode_pose(encoding, placements[0].canvas))
     world_to_camera = np.tile(np.eye(4), (len(placements), 1, 1))
     world_to_camera[:, :3] = extrinsics
-    anchor = frames.views[0].camera_to_world
-    to_world = (np.eye(4) if anchor is None else anchor) @ world_to_camera[0]
-    made = []
-    for index, place in enumerate(placements):
-        maps = torch.stack((output.depth[0, index].float(), 1 - 1 / output.depth_confidence[0, index].float()))
-        values, seen = place.map_to_source(maps)
-        depth, confidence = torch.where(seen, values, 0).cpu().numpy()
-        matrix = place.source_intrinsics(intrinsics[index])
-        pose = to_world @ np.linalg.inv(world_to_camera[index])
-        made.append(ViewGeometry(depth, confidence, matrix, pose, lift(depth, matrix, pose)))
-    return tuple(made)
+    confidence = 1 - 1 / output.depth_confidence[0].float()
+    return view_geometries(
+        output.depth[0], confidence, intrinsics, np.linalg.inv(world_to_camera), frames, placements
+    )
 
 
 def source_first(count: int, source: int) -> list[int]:

@@ -6,10 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from small_models import small_vggt
 
 from geoseg_core import cli
-from geoseg_core.commands.encode import depth_picture, encode_to, read_images
+from geoseg_core.commands.encode import depth_picture, encode_to, load_encoder, read_images
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.camera import project
 from geoseg_core.geometry.vggt.encoder import VggtEncoder, VggtEncoderConfig, VggtScene
@@ -126,3 +128,20 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, capsys: pytest.Capt
     words = ["encode", str(tmp_path / "a.png"), "--out", str(tmp_path / "o"), "--weights", str(tmp_path / "none")]
     assert cli.main(words) == 1
     assert "none" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_here_are_named_with_their_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEOSEG_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cv2.imwrite(str(tmp_path / "a.png"), photograph(60, 80, 0))
+    assert cli.main(["encode", str(tmp_path / "a.png"), "--out", str(tmp_path / "o"), "--model", "pi3"]) == 1
+    assert "geoseg weights pull pi3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["vggt-1b", "pi3", "pi3x"])
+def test_weights_of_another_model_are_refused(name: str, tmp_path: Path) -> None:
+    save_file({"surplus": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(BadInput, match="1 extra .surplus"):
+        load_encoder(name, tmp_path / "other.safetensors", "cpu", True)
