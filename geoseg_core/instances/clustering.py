@@ -39,30 +39,36 @@ def cluster(centres: np.ndarray, voxel_m: float) -> np.ndarray:
     count = len(centres)
     if count == 0:
         return np.zeros(0, np.int32)
-    cells = np.floor(centres / np.float32(voxel_m)).astype(np.int64)
-    cells -= cells.min(0) - 2
-    rows, layers = cells[:, 1].max() + 3, cells[:, 2].max() + 3
-    key = (cells[:, 0] * rows + cells[:, 1]) * layers + cells[:, 2]
+    scale = np.float32(1 / voxel_m)
+    x, y, z = (cells - cells.min() + 1 for cells in np.floor(centres.T * scale).astype(np.int64))
+    rows, layers = int(y.max()) + 2, int(z.max()) + 2
+    key = (x * rows + y) * layers + z
     order = np.argsort(key)
-    first, second = neighbours(key[order], rows, layers)
-    graph = coo_matrix((np.ones(len(first), np.int8), (first, second)), shape=(count, count))
+    key = key[order]
+    begins = np.diff(key, prepend=-2) > 1
+    run = np.cumsum(begins) - 1
+    first, second = touching_runs(key[begins], key[np.append(begins[1:], True)], rows, layers)
+    runs = int(run[-1]) + 1
+    graph = coo_matrix((np.ones(len(first), np.int8), (first, second)), shape=(runs, runs))
     result = np.empty(count, np.int32)
-    result[order] = connected_components(graph, directed=False)[1]
+    result[order] = connected_components(graph, directed=False)[1][run]
     return result
 
 
-def neighbours(key: np.ndarray, rows: int, layers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of indices into the sorted cell keys (M,) of cells that touch; key = (x * rows + y) * layers + z."""
-    above = np.flatnonzero(np.diff(key) == 1)
-    first, second = [above], [above + 1]
-    padded = np.append(key, [np.iinfo(np.int64).max] * 3)
+def touching_runs(start: np.ndarray, stop: np.ndarray, rows: int, layers: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of indices of runs of cells along z that touch, of runs with sorted first and last keys (R,), (R,).
+
+    key = (x * rows + y) * layers + z.
+    """
+    first, second = [], []
     for x, y in ((0, 1), (1, -1), (1, 0), (1, 1)):
-        wanted = key + (x * rows + y) * layers
-        below = np.searchsorted(key, wanted - 1)
-        for step in range(3):  # at most three cells of the neighbouring column touch
-            touching = np.flatnonzero(padded[below + step] <= wanted + 1)
-            first.append(touching)
-            second.append(below[touching] + step)
+        step = (x * rows + y) * layers
+        low = np.searchsorted(stop, start + (step - 1))
+        count = np.searchsorted(start, stop + (step + 1), "right") - low
+        index = np.flatnonzero(count > 0)
+        count = count[index]
+        first.append(np.repeat(index, count))
+        second.append(np.arange(count.sum()) + np.repeat(low[index] - np.cumsum(count) + count, count))
     return np.concatenate(first), np.concatenate(second)
 
 
