@@ -5,6 +5,7 @@ that the lowest millimetres of an object survive where the depth is good.
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -75,7 +76,12 @@ class SupportFinder:
     def update(self, views: tuple[ViewGeometry, ...]) -> tuple[np.ndarray, ...]:
         """Follow the planes into a new set; return where each view sees one: V masks (H, W) bool."""
         coarse = [coarse_view(view) for view in views]
-        followed = [found for plane in self.planes if (found := self._refit(plane, coarse)) is not None]
+        shared = share_out(self.planes, [[core(plane, view) for view in coarse] for plane in self.planes], coarse)
+        followed = [
+            found
+            for plane, cores in zip(self.planes, shared, strict=True)
+            if (found := self._refit(plane, cores, coarse)) is not None
+        ]
         self.planes = [plane for plane, _ in followed]
         certain = [cores for _, cores in followed]
         if self._sets % self.config.search_interval == 0 or not self.planes:
@@ -95,9 +101,10 @@ class SupportFinder:
         """Normal (3,) of the plane found first (the one that most points lie on), z axis if there is none."""
         return self.planes[0].normal if self.planes else np.array([0.0, 0.0, 1.0])
 
-    def _refit(self, plane: Plane, coarse: list[CoarseView]) -> tuple[Plane, list[np.ndarray]] | None:
-        """A plane as the new set shows it, with its certain coarse pixels in each view; None if it is not there."""
-        cores = [core(plane, view) for view in coarse]
+    def _refit(
+        self, plane: Plane, cores: list[np.ndarray], coarse: list[CoarseView]
+    ) -> tuple[Plane, list[np.ndarray]] | None:
+        """A plane as its certain coarse pixels in a new set show it, with these; None if it is not there."""
         areas = [float(view.weight[mask].sum()) for mask, view in zip(cores, coarse, strict=True)]
         if max(areas) < 0.3 * self.config.area_m2:
             return None
@@ -299,6 +306,24 @@ def core(plane: Plane, view: CoarseView) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         near = np.abs(view.points @ plane.normal.astype(np.float32) + np.float32(plane.offset)) < view.band_m
         return near & view.usable & (view.normals @ plane.normal.astype(np.float32) > NORMAL_AGREEMENT)
+
+
+def share_out(
+    planes: list[Plane], cores: list[list[np.ndarray]], coarse: list[CoarseView]
+) -> list[list[np.ndarray]]:
+    """The certain pixels (h, w) of planes that nearly coincide, each left to the plane that it is nearer to.
+
+    Two planes that share a bent floor, or a board and the wall behind it, would else become one with time.
+    """
+    for first, second in combinations(range(len(planes)), 2):
+        if planes[first].normal @ planes[second].normal < NORMAL_AGREEMENT:
+            continue
+        for view, ours, theirs in zip(coarse, cores[first], cores[second], strict=True):
+            both = ours & theirs
+            points = view.points[both].astype(np.float64)
+            away = [np.abs(points @ each.normal + each.offset) for each in (planes[first], planes[second])]
+            ours[both], theirs[both] = away[0] <= away[1], away[0] > away[1]
+    return cores
 
 
 def fit(points: np.ndarray, normal: np.ndarray) -> Plane:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scenes import FLOOR, TABLE, WALL, Solid, render_set, tabletop
+from scenes import FLOOR, TABLE, WALL, Solid, look_at, render, render_set, tabletop
 
 from geoseg_core.geometry.encoder import ViewGeometry
 from geoseg_core.geometry.rgbd import RgbdEncoder
@@ -64,3 +64,15 @@ def test_an_upright_board_is_a_support_and_a_smaller_one_is_a_thing(
     for mask, truth in zip(masks, labels, strict=True):
         share = mask[truth == 7].mean()
         assert share > 0.9 if is_support else share < 0.1
+
+
+def test_the_halves_of_a_bent_wall_stay_two_planes_while_they_are_followed() -> None:
+    halves = [Solid(7, (x, 0.5, 0), (0.45, 0.01, 0.6), yaw=-0.02 * np.sign(x)) for x in (-0.45, 0.45)]
+    views = RgbdEncoder().encode(FrameSet((render(halves, "ego", look_at((0, -0.6, 0.3), (0, 0.5, 0)))[0],))).views
+    finder = SupportFinder(SupportConfig())
+    first = finder.update(views)[0]
+    for _ in range(20):
+        last = finder.update(views)[0]
+    tilts = sorted(float(plane.normal[0]) for plane in finder.planes)
+    assert len(tilts) == 2 and tilts[0] < -0.015 and tilts[1] > 0.015
+    assert first.mean() > 0.9 and (first == last).mean() > 0.99
