@@ -32,6 +32,7 @@ class Pi3EncoderConfig:
 
     pixels: int = setting(PIXEL_BUDGET, "pixels of the network's input, at most", "px", 196, 4_000_000)
     autocast: bool = setting(False, "whether the trunk runs in bfloat16 where the weights are float32")
+    frame_chunk: int = setting(4, "views that a dense head sees at a time; fewer take less memory", "", 1, 1000)
     conditions: bool = setting(True, "whether Pi3X is told the known depth, intrinsics and poses")
     seen_slope: float = setting(0.02, "a followed point may lie this part of its depth off the surface", "", 0.0, 1.0)
 
@@ -83,9 +84,10 @@ class Pi3Encoder:
         images = network_images([view.image for view in frames.views], placements, "lanczos").to(device)[None]
         with self._autocast(device):
             if isinstance(self.model, Pi3X):
-                output = self.model(images, self._known(frames, placements, device))
+                known = self._known(frames, placements, device)
+                output = self.model(images, known, frame_chunk=self.config.frame_chunk)
             else:
-                output = self.model(images)
+                output = self.model(images, frame_chunk=self.config.frame_chunk)
         local, poses = output.local_points, output.camera_to_world
         assert local is not None and poses is not None and output.confidence is not None
         views = view_geometries(

@@ -27,6 +27,9 @@ from geoseg_core.views import FrameSet
 # A rectified field of view may be 0, whose focal length is infinite.
 LEAST_FIELD_RAD = 0.02
 VISIBLE = 0.5
+# Maps of full size, and token tensors beside the kept layers, that exist at the worst moment.
+LIVE_MAPS = 3
+LIVE_TOKENS = 20
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class VggtEncoderConfig:
     side: int = setting(518, "width (crop) or longer side (pad) of the network's input", "px", 14, 2044)
     fit: str = setting("crop", "what is done with other aspects", choices=("crop", "pad"))
     autocast: bool = setting(False, "whether the trunk runs in bfloat16 where the weights are float32")
+    frame_chunk: int = setting(4, "views that a dense head sees at a time; fewer take less memory", "", 1, 1000)
+    memory_mib: int = setting(0, "memory for tokens and maps, beside the weights; 0 for no limit", "MiB", 0)
 
 
 @dataclass(eq=False)
@@ -114,7 +119,7 @@ class VggtEncoder:
         """Cameras and depth of all views; views need no calibration.
 
         Raises:
-            BadInput: an image too thin for the network.
+            BadInput: an image too thin for the network, or more views than the memory has room for.
         """
         patch = self.model.config.patch
         placements = common_canvas(
@@ -122,12 +127,13 @@ class VggtEncoder:
         )
         images = network_images([view.image for view in frames.views], placements, "bicubic").to(self._device)
         grid = (images.shape[-2] // patch, images.shape[-1] // patch)
+        self._check_memory(len(frames.views), grid)
         heads = [head for head in ("camera", "depth", "tracks") if head in self.model.config.heads]
         with self._autocast():
             patches = self.model.aggregator.embed(images[None])
             keep = {*self.model.layers_read(heads), *self.keep_layers}
             tokens = self.model.aggregator.aggregate(patches, 1, grid, keep)
-        output = self.model.read(tokens, ("camera", "depth"))
+        output = self.model.read(tokens, ("camera", "depth"), frame_chunk=self.config.frame_chunk)
         views = predicted_views(output, frames, placements)
         return VggtScene(self, frames, views, ScaleState(), placements, patches, tokens)
 
@@ -140,7 +146,7 @@ class VggtEncoder:
     @torch.inference_mode()
     def track_maps(self, tokens: TokenLayers) -> Tensor:
         """Feature maps (1, V, C, h, w) of the track head."""
-        maps = self.model.read(tokens, ("tracks",)).track_features
+        maps = self.model.read(tokens, ("tracks",), frame_chunk=self.config.frame_chunk).track_features
         assert maps is not None
         return maps
 
@@ -148,6 +154,23 @@ class VggtEncoder:
     def follow(self, maps: Tensor, queries_px: np.ndarray) -> Tracks:
         """Tracks of queries (N, 2) in pixels of the first view's network input."""
         return self.model.track_head.track(maps, torch.from_numpy(queries_px).float())
+
+    def views_that_fit(self, grid: tuple[int, int]) -> int:
+        """How many views of h x w patches the configured memory has room for, by a count of the largest tensors."""
+        sizes = self.model.config
+        item_bytes = self.model.aggregator.camera_token.element_size()
+        kept = len({*self.model.layers_read(sizes.heads), *self.keep_layers})
+        tokens = grid[0] * grid[1] * sizes.width * item_bytes * (2 * kept + LIVE_TOKENS)
+        pixels = grid[0] * grid[1] * sizes.patch**2
+        maps = self.config.frame_chunk * pixels * (sizes.depth_head.features // 2) * item_bytes * LIVE_MAPS
+        return max(int((self.config.memory_mib * 2**20 - maps) // tokens), 0)
+
+    def _check_memory(self, views: int, grid: tuple[int, int]) -> None:
+        if self.config.memory_mib and views > (fitting := self.views_that_fit(grid)):
+            raise BadInput(
+                f"expected at most {fitting} views of {grid[0]}x{grid[1]} patches in {self.config.memory_mib} MiB, got "
+                f"{views}; give fewer views, a smaller `side` or `frame_chunk`, or more `memory_mib`"
+            )
 
     @property
     def _device(self) -> torch.device:

@@ -100,6 +100,17 @@ def test_autocast_stays_near(encoder: VggtEncoder, scene: VggtScene) -> None:
     assert 0 < difference < 0.1
 
 
+def test_more_views_than_the_memory_has_room_for_are_refused(encoder: VggtEncoder) -> None:
+    model = encoder.model
+    tight = VggtEncoder(model, VggtEncoderConfig(side=56, frame_chunk=1, memory_mib=1))
+    # 1 MiB less 3 maps of 56 x 56 x 8 float32; a view takes 16 patches x 32 channels x 4 bytes x (2 * 3 + 20).
+    assert tight.views_that_fit((4, 4)) == (2**20 - 3 * 56 * 56 * 8 * 4) // (16 * 32 * 4 * 26) == 14
+    many = FrameSet(tuple(View(f"camera_{index}", photograph(56, 56, index)) for index in range(15)))
+    with pytest.raises(BadInput, match="at most 14 views .* got 15"):
+        tight.encode(many)
+    assert len(tight.encode(FrameSet(many.views[:2])).views) == 2
+
+
 def test_results_are_written(encoder: VggtEncoder, tmp_path: Path) -> None:
     for name, size in (("left", (60, 80)), ("right", (60, 80))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), photograph(*size, seed=len(name)))
