@@ -8,7 +8,7 @@ import numpy as np
 
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.instances.clustering import cluster, spread
-from geoseg_core.instances.voxels import Foreground
+from geoseg_core.instances.voxels import Foreground, build_lattice
 
 LIGHTNESS = 0.5  # weight of a difference in lightness: a shadow is no border
 SHARE = 0.05  # what is less of a cluster is no thing of its own
@@ -47,8 +47,10 @@ def fine_clusters(scene: EncodedScene, foreground: Foreground, voxels: np.ndarra
         points.append(view.points.reshape(-1, 3)[pixels[seen]])
         whose.append(member[seen])
     xyz, voxel = np.concatenate(points), np.concatenate(whose)
-    cells, cell_of = np.unique(np.floor(xyz / fine_m).astype(np.int64), axis=0, return_inverse=True)
-    found = cluster(((cells + 0.5) * fine_m).astype(np.float32), fine_m)[cell_of.reshape(-1)]
+    _, cell_of, cells = build_lattice(xyz, fine_m)
+    inside = np.zeros((cells, 3), np.float32)
+    inside[cell_of] = xyz  # one point of each cell stands for it
+    found = cluster(inside, fine_m)[cell_of]
     count = int(found.max(initial=0)) + 1
     pairs, hits = np.unique(voxel * count + found, return_counts=True)
     pairs = pairs[np.argsort(hits, kind="stable")]  # the most hit comes last and stays
