@@ -113,9 +113,17 @@ class Worker:
                 self._guarded(lambda arrival=arrival: self._process(arrival), "a frame set")
                 requests = self._waiting + requests
                 self._waiting = []
-            for request in requests:
-                self._try(request)
+            self._answer(requests)
             self._expire()
+
+    def _answer(self, requests: list[Request]) -> None:
+        """Try requests in turn; once one was answered, a newer set goes first and the others are tried on it."""
+        for number, request in enumerate(requests, 1):
+            self._try(request)
+            with self._news:
+                if request not in self._waiting and self._newest is not None:
+                    self._requests[:0] = requests[number:]
+                    return
 
     def _has_news(self) -> bool:
         return bool(self._is_stopping or self._tasks or self._requests or self._newest is not None)

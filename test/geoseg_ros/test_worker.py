@@ -95,6 +95,27 @@ def test_a_request_waits_for_a_set_that_answers_it(bench):
     assert bench.woken == 1
 
 
+def test_a_set_that_comes_while_requests_are_answered_goes_before_the_rest_of_them(bench):
+    order = []
+    bench.gate.clear()
+    bench.offer(1)
+    bench.begun.wait(5)
+
+    def first():
+        bench.offer(2)  # as a camera does meanwhile
+        order.append(("first", list(bench.processed)))
+        return "done"
+
+    def second():
+        order.append(("second", list(bench.processed)))
+        return "done"
+
+    requests = [bench.ask(first), bench.ask(second)]
+    bench.gate.set()
+    until(lambda: all(request.future.done() for request in requests))
+    assert order == [("first", [1]), ("second", [1, 2])]
+
+
 def test_a_request_is_refused_at_its_deadline_though_no_set_comes(bench):
     request = bench.ask(lambda: None, patience_s=0.05)
     until(request.future.done)
