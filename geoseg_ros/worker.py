@@ -26,6 +26,7 @@ class Request:
     waiting: Callable[[], None] = lambda: None
     future: Future = field(default_factory=Future)
     is_running: bool = False
+    has_yielded: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,13 +118,17 @@ class Worker:
             self._expire()
 
     def _answer(self, requests: list[Request]) -> None:
-        """Try requests in turn; once one was answered, a newer set goes first and the others are tried on it."""
-        for number, request in enumerate(requests, 1):
-            self._try(request)
+        """Try requests in turn. A newer set goes first, once before a request and again after each that was answered:
+        neither sets nor requests can keep the others from their turn."""
+        answered = False
+        for number, request in enumerate(requests):
             with self._news:
-                if request not in self._waiting and self._newest is not None:
+                if self._newest is not None and (answered or not request.has_yielded):
+                    request.has_yielded = True
                     self._requests[:0] = requests[number:]
                     return
+            self._try(request)
+            answered |= request not in self._waiting
 
     def _has_news(self) -> bool:
         return bool(self._is_stopping or self._tasks or self._requests or self._newest is not None)

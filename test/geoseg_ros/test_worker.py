@@ -116,6 +116,21 @@ def test_a_set_that_comes_while_requests_are_answered_goes_before_the_rest_of_th
     assert order == [("first", [1]), ("second", [1, 2])]
 
 
+def test_sets_that_come_faster_than_they_are_processed_keep_nobody_from_an_answer(bench):
+    plain = bench.process
+
+    def swamped(arrival):
+        plain(arrival)
+        if arrival.synced.stamp_ns < 50:
+            bench.offer(arrival.synced.stamp_ns + 1)
+
+    bench.worker._process = swamped
+    requests = [bench.ask(lambda: list(bench.processed)) for _ in range(3)]
+    bench.offer(1)
+    until(lambda: all(request.future.done() for request in requests))
+    assert len(requests[-1].future.result()) <= 8
+
+
 def test_a_request_is_refused_at_its_deadline_though_no_set_comes(bench):
     request = bench.ask(lambda: None, patience_s=0.05)
     until(request.future.done)
