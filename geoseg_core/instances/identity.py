@@ -25,7 +25,7 @@ from geoseg_core.instances.association import (
     overlaps,
 )
 from geoseg_core.instances.clustering import ClusterConfig, quick_tree
-from geoseg_core.instances.parts import parts_of
+from geoseg_core.instances.parts import fine_clusters, parts_of
 from geoseg_core.instances.tracks import STALE_S, Track, motion, new_track, remember, signature, unseen_reason
 from geoseg_core.instances.voxels import Foreground
 from geoseg_core.results import EventKind, ObjectEvent
@@ -267,6 +267,10 @@ class IdentityKeeper:
         count = len(work.sizes)
         rows, columns = pairs.reshape(-1, 2).T.astype(int)
         groups = connected_components(coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)))[1]
+        fine = np.full(len(work.clusters), -1)
+        if work.fine_m and len(loose):
+            new = np.flatnonzero(np.isin(work.clusters, loose))
+            fine[new] = fine_clusters(work.scene, work.foreground, new, work.fine_m)
         for group in np.unique(groups[loose]):
             members = loose[groups[loose] == group]
             mine = np.isin(work.clusters, members)
@@ -275,15 +279,12 @@ class IdentityKeeper:
             if len(owners):
                 work.owner[mine] = np.bincount(owners).argmax()
             else:
-                self._add_parts(work, np.flatnonzero(mine))
+                self._add_parts(work, np.flatnonzero(mine), fine[mine])
 
-    def _add_parts(self, work: Association, voxels: np.ndarray) -> None:
-        """Make a track of new voxels (indices), or several where a closer look finds gaps between different colours."""
-        parts = np.zeros(len(voxels), int)
-        if work.fine_m:
-            settings = self.cluster_config
-            parts = parts_of(work.scene, work.foreground, voxels, work.fine_m, settings.part_colour,
-                             settings.min_voxels)  # fmt: skip
+    def _add_parts(self, work: Association, voxels: np.ndarray, fine: np.ndarray) -> None:
+        """Make a track of new voxels (indices), or several where a closer look (`fine`) finds gaps between colours."""
+        settings = self.cluster_config
+        parts = parts_of(work.foreground, voxels, fine, settings.part_colour, settings.min_voxels)
         for part in range(int(parts.max()) + 1):
             work.owner[voxels[parts == part]] = len(self.tracks)
             self.tracks.append(new_track(work.foreground, voxels[parts == part], work.stamp_ns))

@@ -15,15 +15,16 @@ SHARE = 0.05  # what is less of a cluster is no thing of its own
 
 
 def parts_of(
-    scene: EncodedScene, foreground: Foreground, voxels: np.ndarray, fine_m: float, colour_gate: float, min_voxels: int
+    foreground: Foreground, voxels: np.ndarray, fine: np.ndarray, colour_gate: float, min_voxels: int
 ) -> np.ndarray:
     """Part (N,) of each of the voxels (indices (N,)) of one cluster, counted from 0.
 
-    fine_m: edge of the finer voxels. colour_gate: parts with mean colours (CIE Lab) no farther apart are one.
+    fine: (N,) what `fine_clusters` says of them. colour_gate: parts with mean colours (CIE Lab) no farther apart
+    are one.
     """
     size = foreground.lattice.voxel_m
     centres, colours = foreground.centres[voxels], foreground.colours[voxels]
-    seeds = fine_clusters(scene, foreground, voxels, fine_m)
+    seeds = np.unique(np.append(fine, -1), return_inverse=True)[1][:-1] - 1  # counted from 0, -1 = none
     counts = np.bincount(seeds[seeds >= 0], minlength=1)
     large = np.flatnonzero(counts >= max(min_voxels, SHARE * len(voxels)))
     if len(large) < 2:
