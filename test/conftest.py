@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ from geoseg_core.resources import resource
 
 ROOT = Path(__file__).resolve().parent.parent
 domains = itertools.count(os.getpid())
+
+
+def pytest_sessionstart() -> None:
+    """Started in the background by a script, a process ignores Ctrl-C, and so would the programs under test."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
