@@ -26,7 +26,6 @@ class Request:
     waiting: Callable[[], None] = lambda: None
     future: Future = field(default_factory=Future)
     is_running: bool = False
-    has_yielded: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,21 +113,9 @@ class Worker:
                 self._guarded(lambda arrival=arrival: self._process(arrival), "a frame set")
                 requests = self._waiting + requests
                 self._waiting = []
-            self._answer(requests)
+            for request in requests:
+                self._try(request)
             self._expire()
-
-    def _answer(self, requests: list[Request]) -> None:
-        """Try requests in turn. A newer set goes first, once before a request and again after each that was answered:
-        neither sets nor requests can keep the others from their turn."""
-        answered = False
-        for number, request in enumerate(requests):
-            with self._news:
-                if self._newest is not None and (answered or not request.has_yielded):
-                    request.has_yielded = True
-                    self._requests[:0] = requests[number:]
-                    return
-            self._try(request)
-            answered |= request not in self._waiting
 
     def _has_news(self) -> bool:
         return bool(self._is_stopping or self._tasks or self._requests or self._newest is not None)

@@ -95,42 +95,6 @@ def test_a_request_waits_for_a_set_that_answers_it(bench):
     assert bench.woken == 1
 
 
-def test_a_set_that_comes_while_requests_are_answered_goes_before_the_rest_of_them(bench):
-    order = []
-    bench.gate.clear()
-    bench.offer(1)
-    bench.begun.wait(5)
-
-    def first():
-        bench.offer(2)  # as a camera does meanwhile
-        order.append(("first", list(bench.processed)))
-        return "done"
-
-    def second():
-        order.append(("second", list(bench.processed)))
-        return "done"
-
-    requests = [bench.ask(first), bench.ask(second)]
-    bench.gate.set()
-    until(lambda: all(request.future.done() for request in requests))
-    assert order == [("first", [1]), ("second", [1, 2])]
-
-
-def test_sets_that_come_faster_than_they_are_processed_keep_nobody_from_an_answer(bench):
-    plain = bench.process
-
-    def swamped(arrival):
-        plain(arrival)
-        if arrival.synced.stamp_ns < 50:
-            bench.offer(arrival.synced.stamp_ns + 1)
-
-    bench.worker._process = swamped
-    requests = [bench.ask(lambda: list(bench.processed)) for _ in range(3)]
-    bench.offer(1)
-    until(lambda: all(request.future.done() for request in requests))
-    assert len(requests[-1].future.result()) <= 8
-
-
 def test_a_request_is_refused_at_its_deadline_though_no_set_comes(bench):
     request = bench.ask(lambda: None, patience_s=0.05)
     until(request.future.done)
