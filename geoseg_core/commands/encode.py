@@ -13,10 +13,10 @@ from geoseg_core.evaluation.cloud_picture import render_cloud
 from geoseg_core.evaluation.pictures import write_png
 from geoseg_core.evaluation.ply import write_ply
 from geoseg_core.geometry.encoder import EncodedScene, GeometryEncoder, ViewGeometry
-from geoseg_core.geometry.pi3.encoder import Pi3Encoder
+from geoseg_core.geometry.pi3.encoder import Pi3Encoder, Pi3EncoderConfig
 from geoseg_core.geometry.pi3.model import Pi3
 from geoseg_core.geometry.pi3.pi3x import Pi3X
-from geoseg_core.geometry.vggt.encoder import VggtEncoder
+from geoseg_core.geometry.vggt.encoder import VggtEncoder, VggtEncoderConfig
 from geoseg_core.geometry.vggt.model import Vggt
 from geoseg_core.imaging import decode_compressed, to_rgb
 from geoseg_core.results import LabelledCloud
@@ -57,12 +57,12 @@ def load_encoder(name: str, path: Path, device: str, reduced: bool) -> GeometryE
     Raises:
         BadInput: the file does not fit the network.
     """
-    dtype = torch.bfloat16 if reduced else None
+    dtype, precision = (torch.bfloat16, "bf16") if reduced else (torch.float32, "fp32")
     if name == "pi3":
-        return Pi3Encoder(Pi3.from_checkpoint(path, dtype=dtype).to(device))
+        return Pi3Encoder(Pi3.from_checkpoint(path, dtype=dtype).to(device), Pi3EncoderConfig(precision=precision))
     if name == "pi3x":
-        return Pi3Encoder(Pi3X.from_checkpoint(path, dtype=dtype).to(device))
-    return VggtEncoder(Vggt.from_checkpoint(path, dtype=dtype).to(device))
+        return Pi3Encoder(Pi3X.from_checkpoint(path, dtype=dtype).to(device), Pi3EncoderConfig(precision=precision))
+    return VggtEncoder(Vggt.from_checkpoint(path, dtype=dtype).to(device), VggtEncoderConfig(precision=precision))
 
 
 def read_images(paths: list[Path]) -> FrameSet:

@@ -5,7 +5,6 @@ each view is fitted to its predicted points. Lengths are in the unit of the netw
 scale is UNKNOWN until something aligns it. Pi3X is told what is known: depth, intrinsics and poses of each view.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from geoseg_core.config import setting
 from geoseg_core.errors import GeosegError
+from geoseg_core.geometry.acceleration import InferenceConfig
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.network_input import PIXEL_BUDGET, Placement, network_images, pi3_placements
 from geoseg_core.geometry.pi3.conditions import Conditions
@@ -27,11 +27,10 @@ from geoseg_core.views import FrameSet
 
 
 @dataclass(frozen=True)
-class Pi3EncoderConfig:
-    """How images are fed to Pi3."""
+class Pi3EncoderConfig(InferenceConfig):
+    """How images are fed to Pi3, and how it is run."""
 
     pixels: int = setting(PIXEL_BUDGET, "pixels of the network's input, at most", "px", 196, 4_000_000)
-    autocast: bool = setting(False, "whether the trunk runs in bfloat16 where the weights are float32")
     frame_chunk: int = setting(4, "views that a dense head sees at a time; fewer take less memory", "", 1, 1000)
     conditions: bool = setting(True, "whether Pi3X is told the known depth, intrinsics and poses")
     seen_slope: float = setting(0.02, "a followed point may lie this part of its depth off the surface", "", 0.0, 1.0)
@@ -61,7 +60,7 @@ class Pi3Scene:
 
 
 class Pi3Encoder:
-    """Views to a Pi3Scene."""
+    """Views to a Pi3Scene. The model is taken over and cast to the configured precision."""
 
     name = "pi3"
 
@@ -70,7 +69,7 @@ class Pi3Encoder:
         model: Pi3 | Pi3X,
         config: Pi3EncoderConfig = Pi3EncoderConfig(),  # noqa: B008 (frozen)
     ) -> None:
-        self.model, self.config = model, config
+        self.model, self.config = model.to_reduced(config.dtype), config
 
     @torch.inference_mode()
     def encode(self, frames: FrameSet) -> EncodedScene:
@@ -82,7 +81,7 @@ class Pi3Encoder:
         patch, device = self.model.config.patch, self.model.register_token.device
         placements = pi3_placements([view.size for view in frames.views], self.config.pixels, patch)
         images = network_images([view.image for view in frames.views], placements, "lanczos").to(device)[None]
-        with self._autocast(device):
+        with self.config.trunk_types(device):
             if isinstance(self.model, Pi3X):
                 known = self._known(frames, placements, device)
                 output = self.model(images, known, frame_chunk=self.config.frame_chunk)
@@ -103,9 +102,6 @@ class Pi3Encoder:
     def _known(self, frames: FrameSet, placements: list[Placement], device: torch.device) -> Conditions | None:
         told = self.config.conditions and isinstance(self.model, Pi3X) and self.model.sizes.conditions
         return known_conditions(frames, placements, device) if told else None
-
-    def _autocast(self, device: torch.device) -> AbstractContextManager:
-        return torch.autocast(device.type, torch.bfloat16) if self.config.autocast else nullcontext()
 
 
 def known_conditions(frames: FrameSet, placements: list[Placement], device: torch.device) -> Conditions:

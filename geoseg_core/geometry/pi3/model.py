@@ -86,6 +86,10 @@ class Pi3Trunk(nn.Module):
         load_checkpoint(model, path, dtype, unused=model.left_out())
         return model.eval()
 
+    def to_reduced(self, dtype: torch.dtype) -> Self:
+        """Cast all weights."""
+        return self.to(dtype)
+
     def left_out(self) -> tuple[str, ...]:
         """Beginnings of names that a checkpoint may hold for modules that this configuration leaves out."""
         return ()

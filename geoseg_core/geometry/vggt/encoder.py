@@ -4,7 +4,6 @@ The world is the frame of the first view's camera, or that camera's known pose w
 unit of the network, which is no metre: the scale is UNKNOWN until something aligns it.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from geoseg_core.config import setting
 from geoseg_core.errors import BadInput
+from geoseg_core.geometry.acceleration import InferenceConfig
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.network_input import Placement, common_canvas, network_images, vggt_placement
 from geoseg_core.geometry.predicted import view_geometries
@@ -33,12 +33,11 @@ LIVE_TOKENS = 20
 
 
 @dataclass(frozen=True)
-class VggtEncoderConfig:
-    """How images are fed to VGGT."""
+class VggtEncoderConfig(InferenceConfig):
+    """How images are fed to VGGT, and how it is run."""
 
     side: int = setting(518, "width (crop) or longer side (pad) of the network's input", "px", 14, 2044)
     fit: str = setting("crop", "what is done with other aspects", choices=("crop", "pad"))
-    autocast: bool = setting(False, "whether the trunk runs in bfloat16 where the weights are float32")
     frame_chunk: int = setting(4, "views that a dense head sees at a time; fewer take less memory", "", 1, 1000)
     memory_mib: int = setting(0, "memory for tokens and maps, beside the weights; 0 for no limit", "MiB", 0)
 
@@ -102,7 +101,7 @@ class VggtScene:
 
 
 class VggtEncoder:
-    """Views to a VggtScene."""
+    """Views to a VggtScene. The model is taken over and cast to the configured precision."""
 
     name = "vggt"
 
@@ -112,7 +111,7 @@ class VggtEncoder:
         config: VggtEncoderConfig = VggtEncoderConfig(),  # noqa: B008 (frozen)
         keep_layers: tuple[int, ...] = (),
     ) -> None:
-        self.model, self.config, self.keep_layers = model, config, keep_layers
+        self.model, self.config, self.keep_layers = model.to_reduced(config.dtype), config, keep_layers
 
     @torch.inference_mode()
     def encode(self, frames: FrameSet) -> EncodedScene:
@@ -129,7 +128,7 @@ class VggtEncoder:
         grid = (images.shape[-2] // patch, images.shape[-1] // patch)
         self._check_memory(len(frames.views), grid)
         heads = [head for head in ("camera", "depth", "tracks") if head in self.model.config.heads]
-        with self._autocast():
+        with self.config.trunk_types(self._device):
             patches = self.model.aggregator.embed(images[None])
             keep = {*self.model.layers_read(heads), *self.keep_layers}
             tokens = self.model.aggregator.aggregate(patches, 1, grid, keep)
@@ -140,7 +139,7 @@ class VggtEncoder:
     @torch.inference_mode()
     def reordered(self, patches: Tensor, grid: tuple[int, int]) -> TokenLayers:
         """Token layers for the track head, of patch tokens whose first view is another."""
-        with self._autocast():
+        with self.config.trunk_types(self._device):
             return self.model.aggregator.aggregate(patches, 1, grid, self.model.layers_read(("tracks",)))
 
     @torch.inference_mode()
@@ -175,11 +174,6 @@ class VggtEncoder:
     @property
     def _device(self) -> torch.device:
         return self.model.aggregator.camera_token.device
-
-    def _autocast(self) -> AbstractContextManager:
-        if not self.config.autocast:
-            return nullcontext()
-        return torch.autocast(self._device.type, torch.bfloat16)
 
 
 def predicted_views(

@@ -73,7 +73,7 @@ def test_pi3x_listens_to_what_is_known() -> None:
     told = Pi3Encoder(model, CONFIG).encode(frames())
     untold = Pi3Encoder(model, replace(CONFIG, conditions=False)).encode(frames())
     assert np.abs(told.views[1].depth_m - untold.views[1].depth_m).max() > 1e-3
-    near = Pi3Encoder(model, replace(CONFIG, autocast=True)).encode(frames())
+    near = Pi3Encoder(model, replace(CONFIG, precision="autocast")).encode(frames())
     assert np.isfinite(near.views[0].points).all()
     broken = replace(frames().views[0], camera_to_world=np.full((4, 4), np.nan))
     with pytest.raises(BadInput, match="camera_to_world"):

@@ -95,7 +95,7 @@ def test_features_are_those_that_were_kept(encoder: VggtEncoder, scene: VggtScen
 
 
 def test_autocast_stays_near(encoder: VggtEncoder, scene: VggtScene) -> None:
-    found = VggtEncoder(encoder.model, VggtEncoderConfig(side=56, autocast=True)).encode(frames())
+    found = VggtEncoder(encoder.model, VggtEncoderConfig(side=56, precision="autocast")).encode(frames())
     difference = np.abs(found.views[0].depth_m - scene.views[0].depth_m).max() / scene.views[0].depth_m.max()
     assert 0 < difference < 0.1
 
