@@ -4,7 +4,7 @@ ROS parameters, the YAML files in config/ and docs/parameters.md are generated f
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from geoseg_core.errors import BadConfig
@@ -59,33 +59,37 @@ def setting(
     return field(default=default, metadata=facts)
 
 
-def settings(config_type: type, prefix: str = "") -> Iterator[Setting]:
-    """All settings of a config class and of the configs inside it, with dotted names, in order."""
-    for each in fields(config_type):
-        name = f"{prefix}{each.name}"
-        if each.default_factory is not MISSING and is_dataclass(each.default_factory):
-            yield from settings(each.default_factory, f"{name}.")
+def settings(config: Any, prefix: str = "") -> Iterator[Setting]:
+    """All settings of a config class and of the configs inside it, with dotted names, in order.
+
+    Of an instance, its values stand as the defaults.
+    """
+    given = config() if isinstance(config, type) else config
+    for each in fields(given):
+        name, value = f"{prefix}{each.name}", getattr(given, each.name)
+        if is_dataclass(value):
+            yield from settings(value, f"{name}.")
         else:
-            yield Setting(name, each.default, **each.metadata)
+            yield Setting(name, value, **each.metadata)
 
 
-def build(config_type: type, values: Mapping[str, Any], prefix: str = "") -> Any:
-    """Make a config from dotted names; what `values` leaves out keeps its default.
+def build(config: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
+    """Make a config from dotted names; what `values` leaves out keeps its default, or its value in an instance.
 
     Raises:
         BadConfig: an unknown name, or a value that its setting refuses.
     """
-    known = {each.name: each for each in settings(config_type, prefix)}
+    given = config() if isinstance(config, type) else config
+    known = {each.name: each for each in settings(given, prefix)}
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise BadConfig(f"expected settings of {config_type.__name__}, got unknown {unknown}")
-    arguments: dict[str, Any] = {}
-    for each in fields(config_type):
-        name = f"{prefix}{each.name}"
-        if name in known:
-            if name in values:
-                arguments[each.name] = known[name].check(values[name])
-        else:
-            inner = {key: value for key, value in values.items() if key.startswith(f"{name}.")}
-            arguments[each.name] = build(each.default_factory, inner, f"{name}.")  # type: ignore[arg-type]
-    return config_type(**arguments)
+        raise BadConfig(f"expected settings of {type(given).__name__}, got unknown {unknown}")
+    changed: dict[str, Any] = {}
+    for each in fields(given):
+        name, value = f"{prefix}{each.name}", getattr(given, each.name)
+        if is_dataclass(value):
+            inner = {key: word for key, word in values.items() if key.startswith(f"{name}.")}
+            changed[each.name] = build(value, inner, f"{name}.")
+        elif name in values:
+            changed[each.name] = known[name].check(values[name])
+    return replace(given, **changed)

@@ -1,0 +1,1 @@
+"""Recipes: one module for each model that can be trained; registry.py lists them."""

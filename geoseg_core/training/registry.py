@@ -1,0 +1,52 @@
+"""The recipes, by name."""
+
+import importlib
+from dataclasses import dataclass
+
+from geoseg_core.errors import BadConfig
+from geoseg_core.training.config import TrainingConfig
+from geoseg_core.training.task import Task
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Where a recipe's task and config are defined; its module is imported only when it is asked for."""
+
+    name: str
+    summary: str
+    module: str
+    task: str
+    config: str
+
+    def task_type(self) -> type[Task]:
+        """The class of its task."""
+        found: type[Task] = getattr(importlib.import_module(self.module), self.task)
+        return found
+
+    def config_type(self) -> type[TrainingConfig]:
+        """The class of its settings."""
+        found: type[TrainingConfig] = getattr(importlib.import_module(self.module), self.config)
+        return found
+
+
+RECIPES = (
+    Recipe(
+        "vggt",
+        "a VGGT of any size: cameras, depth, points and tracks",
+        "geoseg_core.training.recipes.vggt",
+        "VggtTask",
+        "VggtRecipe",
+    ),
+)
+
+
+def recipe_named(name: str) -> Recipe:
+    """Look a recipe up.
+
+    Raises:
+        BadConfig: there is none of that name.
+    """
+    for recipe in RECIPES:
+        if recipe.name == name:
+            return recipe
+    raise BadConfig(f"expected a recipe (one of {', '.join(each.name for each in RECIPES)}), got {name!r}")
