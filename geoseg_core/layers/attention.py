@@ -6,6 +6,8 @@ Types: a norm runs in the type of its own weights, so under autocast the norms a
 while matrix products run in bfloat16.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ from torch import Tensor, nn
 from geoseg_core.layers.positions import rotate
 
 Rotary = tuple[Tensor, Tensor]
+# Takes the keys and values of these tokens, each (B, heads, N, D), and gives those that they attend to.
+Remember = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class LayerNorm(nn.LayerNorm):
@@ -61,7 +65,7 @@ class Attention(nn.Module):
         self.k_norm = LayerNorm(width // heads, eps=1e-5) if qk_norm else nn.Identity()
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
+    def forward(self, x: Tensor, rotary: Rotary | None = None, remember: Remember | None = None) -> Tensor:
         """x: (B, N, C); rotary: a table of P positions, N a multiple of P."""
         query, key, value = self.split(x)
         if rotary is not None:
@@ -69,8 +73,10 @@ class Attention(nn.Module):
                 query, key = query.to(value.dtype), key.to(value.dtype)
                 rotary = (rotary[0].to(value.dtype), rotary[1].to(value.dtype))
             query, key = rotate(query, rotary), rotate(key, rotary)
-        mixed = F.scaled_dot_product_attention(query.to(value.dtype), key.to(value.dtype), value)
-        return self.join(mixed)
+        query, key = query.to(value.dtype), key.to(value.dtype)
+        if remember is not None:
+            key, value = remember(key, value)
+        return self.join(F.scaled_dot_product_attention(query, key, value))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Normed queries and keys, and values, each (B, heads, N, D)."""
@@ -104,6 +110,6 @@ class Block(nn.Module):
         self.mlp = Mlp(width, int(width * mlp_ratio))
         self.ls2 = LayerScale(width) if layer_scale else nn.Identity()
 
-    def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
-        x = x + self.ls1(self.attn(self.norm1(x), rotary))
+    def forward(self, x: Tensor, rotary: Rotary | None = None, remember: Remember | None = None) -> Tensor:
+        x = x + self.ls1(self.attn(self.norm1(x), rotary, remember))
         return x + self.ls2(self.mlp(self.norm2(x)))

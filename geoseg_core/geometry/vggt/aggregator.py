@@ -9,6 +9,8 @@ Departure from the release: only the layers that are asked for are kept, and not
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +39,17 @@ class TokenLayers:
     def patches(self, numbers: Iterable[int]) -> list[Tensor]:
         """The patch tokens of some layers, each (B*S, h*w, 2C)."""
         return [self.layers[number].flatten(0, 1)[:, self.specials :] for number in numbers]
+
+
+class Memory(Protocol):
+    """What earlier frames of a sequence left for the global attention of those that follow."""
+
+    @property
+    def started(self) -> bool:
+        """Whether frames came before, so that none of these is frame 0."""
+
+    def remember(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep the keys and values (1, heads, N, D) of global block `layer`; give all that its queries attend to."""
 
 
 class Aggregator(nn.Module):
@@ -72,11 +85,19 @@ class Aggregator(nn.Module):
         normal = (images.flatten(0, 1) - mean) / std
         return self.patch_embed(normal.to(self.camera_token.dtype))
 
-    def aggregate(self, patches: Tensor, batch: int, grid: tuple[int, int], keep: Iterable[int]) -> TokenLayers:
-        """Token layers `keep` from the patch tokens of all images."""
+    def aggregate(
+        self,
+        patches: Tensor,
+        batch: int,
+        grid: tuple[int, int],
+        keep: Iterable[int],
+        memory: Memory | None = None,
+    ) -> TokenLayers:
+        """Token layers `keep` from the patch tokens of all images; with a memory they go on where it ends."""
         frames = patches.shape[0] // batch
+        first = 0 if memory is not None and memory.started else 1
         start = torch.cat((self.camera_token, self.register_token), dim=2)  # (1, 2, R + 1, C)
-        slots = torch.cat((start[:, :1], start[:, 1:].expand(-1, frames - 1, -1, -1)), dim=1)
+        slots = torch.cat((start[:, :first], start[:, 1:].expand(-1, frames - first, -1, -1)), dim=1)
         specials = slots.expand(batch, -1, -1, -1).flatten(0, 1).to(patches.dtype)
         tokens = torch.cat((specials, patches), dim=1)  # (B*S, P, C)
         rotary = rotary_table(grid, specials.shape[1], self.head_dim, self.rotary_base, tokens.device)
@@ -84,7 +105,8 @@ class Aggregator(nn.Module):
         kept = {}
         for number in range(wanted[-1] + 1):
             within = self.frame_blocks[number](tokens, rotary)
-            across = self.global_blocks[number](within.unflatten(0, (batch, frames)).flatten(1, 2), rotary)
+            remember = partial(memory.remember, number) if memory is not None else None
+            across = self.global_blocks[number](within.unflatten(0, (batch, frames)).flatten(1, 2), rotary, remember)
             tokens = across.unflatten(1, (frames, -1)).flatten(0, 1)
             if number in wanted:
                 kept[number] = torch.cat((within, tokens), dim=-1).unflatten(0, (batch, frames))
