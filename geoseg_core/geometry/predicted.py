@@ -19,18 +19,18 @@ def view_geometries(
     camera_to_world: np.ndarray,
     frames: FrameSet,
     placements: Sequence[Placement],
+    to_world: np.ndarray | None = None,
 ) -> tuple[ViewGeometry, ...]:
     """Geometry of each view at the pixels of its image.
-
-    The world becomes the frame of the first view's camera, or that camera's known pose where there is one.
 
     Args:
         depth: (V, h, w) along z; confidence the same, in [0, 1].
         intrinsics: (V, 3, 3) pixels of the network's input.
         camera_to_world: (V, 4, 4) in the network's world.
+        to_world: (4, 4) from the network's world; by default that of `first_camera_world`.
     """
-    anchor = frames.views[0].camera_to_world
-    to_world = (np.eye(4) if anchor is None else anchor) @ np.linalg.inv(camera_to_world[0])
+    if to_world is None:
+        to_world = first_camera_world(frames, camera_to_world)
     made = []
     for index, place in enumerate(placements):
         values, seen = place.map_to_source(torch.stack((depth[index].float(), confidence[index].float())))
@@ -38,3 +38,10 @@ def view_geometries(
         matrix, pose = place.source_intrinsics(intrinsics[index]), to_world @ camera_to_world[index]
         made.append(ViewGeometry(depth_m, trust, matrix, pose, lift(depth_m, matrix, pose)))
     return tuple(made)
+
+
+def first_camera_world(frames: FrameSet, camera_to_world: np.ndarray) -> np.ndarray:
+    """(4, 4) from the network's world, in which the cameras (V, 4, 4) stand, to one in which the first camera has its
+    known pose, or whose frame it is where none is known."""
+    known = frames.views[0].camera_to_world
+    return (np.eye(4) if known is None else known) @ np.linalg.inv(camera_to_world[0])

@@ -120,26 +120,47 @@ class VggtEncoder:
         Raises:
             BadInput: an image too thin for the network, or more views than the memory has room for.
         """
-        patch = self.model.config.patch
-        placements = common_canvas(
-            [vggt_placement(view.size, self.config.fit, self.config.side, patch) for view in frames.views]
-        )
-        images = network_images([view.image for view in frames.views], placements, "bicubic").to(self._device)
-        grid = (images.shape[-2] // patch, images.shape[-1] // patch)
-        self._check_memory(len(frames.views), grid)
-        heads = [head for head in ("camera", "depth", "tracks") if head in self.model.config.heads]
-        with self.config.trunk_types(self._device):
+        placements = self.place(frames)
+        images = self.images(frames, placements)
+        with self.config.trunk_types(self.device):
             patches = self.model.aggregator.embed(images[None])
-            keep = {*self.model.layers_read(heads), *self.keep_layers}
-            tokens = self.model.aggregator.aggregate(patches, 1, grid, keep)
+            tokens = self.model.aggregator.aggregate(patches, 1, self.grid(placements), self.layers_kept)
         output = self.model.read(tokens, ("camera", "depth"), frame_chunk=self.config.frame_chunk)
         views = predicted_views(output, frames, placements)
         return VggtScene(self, frames, views, ScaleState(), placements, patches, tokens)
 
+    def place(self, frames: FrameSet) -> list[Placement]:
+        """How the views stand in the network's input.
+
+        Raises:
+            BadInput: an image too thin for the network, or more views than the memory has room for.
+        """
+        patch = self.model.config.patch
+        placements = common_canvas(
+            [vggt_placement(view.size, self.config.fit, self.config.side, patch) for view in frames.views]
+        )
+        self._check_memory(len(frames.views), self.grid(placements))
+        return placements
+
+    def images(self, frames: FrameSet, placements: list[Placement]) -> Tensor:
+        """(V, 3, h, w) in [0, 1] as placed, on the model's device."""
+        return network_images([view.image for view in frames.views], placements, "bicubic").to(self.device)
+
+    def grid(self, placements: list[Placement]) -> tuple[int, int]:
+        """Rows and columns of patches of a view."""
+        height, width = placements[0].canvas
+        return height // self.model.config.patch, width // self.model.config.patch
+
+    @property
+    def layers_kept(self) -> set[int]:
+        """Token layers that a scene keeps: those that the heads read, and those that were asked for."""
+        heads = [head for head in ("camera", "depth", "tracks") if head in self.model.config.heads]
+        return {*self.model.layers_read(heads), *self.keep_layers}
+
     @torch.inference_mode()
     def reordered(self, patches: Tensor, grid: tuple[int, int]) -> TokenLayers:
         """Token layers for the track head, of patch tokens whose first view is another."""
-        with self.config.trunk_types(self._device):
+        with self.config.trunk_types(self.device):
             return self.model.aggregator.aggregate(patches, 1, grid, self.model.layers_read(("tracks",)))
 
     @torch.inference_mode()
@@ -172,24 +193,28 @@ class VggtEncoder:
             )
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
         return self.model.aggregator.camera_token.device
 
 
 def predicted_views(
-    output: VggtOutput, frames: FrameSet, placements: list[Placement]
+    output: VggtOutput, frames: FrameSet, placements: list[Placement], to_world: np.ndarray | None = None
 ) -> tuple[ViewGeometry, ...]:
-    """Geometry of each view at the pixels of its image."""
+    """Geometry of each view at the pixels of its image; `to_world` as for `view_geometries`."""
     assert output.depth is not None and output.depth_confidence is not None
-    encoding = output.pose_encodings[-1][0].float().cpu()
-    encoding[:, 7:] = encoding[:, 7:].clamp(min=LEAST_FIELD_RAD)
-    extrinsics, intrinsics = (each.double().numpy() for each in decode_pose(encoding, placements[0].canvas))
-    world_to_camera = np.tile(np.eye(4), (len(placements), 1, 1))
-    world_to_camera[:, :3] = extrinsics
+    camera_to_world, intrinsics = predicted_cameras(output.pose_encodings[-1][0], placements[0].canvas)
     confidence = 1 - 1 / output.depth_confidence[0].float()
-    return view_geometries(
-        output.depth[0], confidence, intrinsics, np.linalg.inv(world_to_camera), frames, placements
-    )
+    return view_geometries(output.depth[0], confidence, intrinsics, camera_to_world, frames, placements, to_world)
+
+
+def predicted_cameras(encodings: Tensor, canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """camera_to_world (V, 4, 4) in the network's world and intrinsics (V, 3, 3) of its input, of encodings (V, 9)."""
+    encodings = encodings.float().cpu().clone()
+    encodings[:, 7:] = encodings[:, 7:].clamp(min=LEAST_FIELD_RAD)
+    extrinsics, intrinsics = (each.double().numpy() for each in decode_pose(encodings, canvas))
+    world_to_camera = np.tile(np.eye(4), (len(encodings), 1, 1))
+    world_to_camera[:, :3] = extrinsics
+    return np.linalg.inv(world_to_camera), intrinsics
 
 
 def source_first(count: int, source: int) -> list[int]:
