@@ -1,0 +1,1 @@
+"""Geometry without learning: SIFT matches, essential matrices, triangulation. What learned encoders are compared with."""

@@ -1,0 +1,66 @@
+"""SIFT features of an image and the matches between two, with Lowe's ratio test in both directions."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from geoseg_core.geometry.classical.config import ClassicalConfig
+
+# Rows of the table of similarities that are made at a time.
+ROWS = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Points of one image: points_px (N, 2) float64; descriptors (N, 128) float32 of unit length (RootSIFT)."""
+
+    points_px: np.ndarray
+    descriptors: np.ndarray
+
+
+def find_features(image: np.ndarray, config: ClassicalConfig) -> Features:
+    """Features of an (H, W, 3) uint8 RGB image."""
+    detector = cv2.SIFT_create(config.features, 3, config.contrast)
+    if config.tilts:
+        detector = cv2.AffineFeature_create(detector, config.tilts)
+    found, descriptors = detector.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
+    if not found:
+        return Features(np.zeros((0, 2)), np.zeros((0, 128), np.float32))
+    # Hellinger's distance between histograms, as a distance of unit vectors (RootSIFT).
+    shares = descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-9)
+    return Features(np.array([each.pt for each in found], np.float64), np.sqrt(shares).astype(np.float32))
+
+
+def match_features(first: Features, second: Features, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points (M, 2) of the first image and their partners (M, 2) in the second: nearest in both directions, and
+    nearer than `ratio` times the second nearest."""
+    if len(first.points_px) < 2 or len(second.points_px) < 2:
+        return np.zeros((0, 2)), np.zeros((0, 2))
+    rows = [_two_best(first.descriptors[start : start + ROWS], second.descriptors)
+            for start in range(0, len(first.descriptors), ROWS)]  # fmt: skip
+    best, similarity = (np.concatenate(each) for each in zip(*rows, strict=True))
+    distance = np.sqrt(np.maximum(2 - 2 * similarity, 0))
+    back = np.concatenate([
+        _two_best(second.descriptors[start : start + ROWS], first.descriptors)[0][:, 0]
+        for start in range(0, len(second.descriptors), ROWS)
+    ])
+    mutual = back[best[:, 0]] == np.arange(len(best))
+    chosen = np.flatnonzero(mutual & (distance[:, 0] < ratio * distance[:, 1]))
+    return _without_repeats(first.points_px[chosen], second.points_px[best[chosen, 0]])
+
+
+def _two_best(rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (R, 2) and similarities (R, 2) of the two nearest, nearest first."""
+    table = rows @ others.T
+    places = np.argpartition(-table, 1, axis=1)[:, :2]
+    values = np.take_along_axis(table, places, axis=1)
+    order = np.argsort(-values, axis=1)
+    return np.take_along_axis(places, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+def _without_repeats(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features of several orientations or tilts stand at one place; each pair of places counts once."""
+    _, kept = np.unique(np.rint(np.concatenate((first, second), axis=1)), axis=0, return_index=True)
+    kept.sort()
+    return first[kept], second[kept]
