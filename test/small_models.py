@@ -14,6 +14,8 @@ from geoseg_core.geometry.pi3.model import Pi3
 from geoseg_core.geometry.pi3.pi3x import Pi3X
 from geoseg_core.geometry.vggt.config import AggregatorConfig, CameraHeadConfig, TrackHeadConfig, VggtConfig
 from geoseg_core.geometry.vggt.model import Vggt
+from geoseg_core.instances.field.config import AdaptorConfig, IggtConfig, PartHeadConfig
+from geoseg_core.instances.field.model import Iggt
 from geoseg_core.layers.dpt import DptConfig
 from geoseg_core.layers.vit import VitConfig
 
@@ -28,6 +30,11 @@ VGGT = VggtConfig(
     depth_head=DPT,
     point_head=DPT,
     track_head=TrackHeadConfig(DPT, iterations=2, levels=2, radius=2, hidden=16, depth=1, heads=2, virtual_tracks=4),
+)
+IGGT = IggtConfig(
+    **{**VGGT.__dict__, "point_head": DptConfig(features=64, channels=(8, 8, 16, 16), layers=(0, 1, 1, 2))},
+    adaptor=AdaptorConfig(channels=(8, 8, 16, 16), layers=(0, 1, 2, 2)),
+    part_head=PartHeadConfig(unused_channels=(4, 4, 8, 8)),
 )
 SHARED = {
     "image_size": 42,
@@ -59,6 +66,10 @@ def stirred(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
 
 def small_vggt() -> Vggt:
     return stirred(Vggt(VGGT))
+
+
+def small_iggt() -> Iggt:
+    return stirred(Iggt(IGGT))
 
 
 def small_pi3() -> Pi3:

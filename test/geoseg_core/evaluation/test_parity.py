@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from geoseg_core import cli
 from geoseg_core.evaluation.parity import Row, compare_tensor, run_one
-from geoseg_core.evaluation.parity_kinds import RUNNERS, conditions_of
+from geoseg_core.evaluation.parity_kinds import RUNNERS
+from geoseg_core.evaluation.parity_pi3 import conditions_of
 
 REFERENCE = Path(__file__).parents[4] / "shared" / "reference"
 FIXTURES = REFERENCE / "parity"
@@ -26,7 +27,7 @@ def rows_of(path: Path) -> list[Row]:
 
 
 @needs_fixtures
-@pytest.mark.parametrize("name", ["vggt_tiny", "pi3_tiny", "pi3x_tiny", "pose_encoding"])
+@pytest.mark.parametrize("name", ["vggt_tiny", "iggt_tiny", "pi3_tiny", "pi3x_tiny", "pose_encoding"])
 def test_the_published_numbers_come_out(name: str) -> None:
     rows = rows_of(FIXTURES / f"{name}.safetensors")
     with safe_open(FIXTURES / f"{name}.safetensors", framework="pt") as file:
@@ -36,7 +37,7 @@ def test_the_published_numbers_come_out(name: str) -> None:
 
 
 @needs_keys
-@pytest.mark.parametrize("name", ["vggt_1b", "pi3", "pi3x"])
+@pytest.mark.parametrize("name", ["vggt_1b", "iggt", "pi3", "pi3x"])
 def test_full_models_have_the_tensors_of_their_checkpoints(name: str) -> None:
     (row,) = rows_of(REFERENCE / "keys" / f"{name}.json")
     assert row.passed, row.verdict
