@@ -35,11 +35,15 @@ class EventKind(IntEnum):
 
 @dataclass(frozen=True)
 class ScaleState:
-    """Metric scale with its provenance; `standard_deviation` is relative (0.01 = 1 %)."""
+    """Metric scale with its provenance; `standard_deviation` is relative (0.01 = 1 %).
+
+    `drift`: the drift alarm, how tf or a depth camera and the prediction disagree; empty while it is off.
+    """
 
     status: ScaleStatus = ScaleStatus.UNKNOWN
     source: str = ""
     standard_deviation: float = float("inf")
+    drift: str = ""
 
 
 @dataclass(frozen=True, eq=False)

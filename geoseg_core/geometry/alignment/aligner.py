@@ -1,0 +1,237 @@
+"""Aligner: an encoded scene in the network's unit and world becomes one in metres and in the world of tf.
+
+All views of a set are moved by one similarity, so that their geometry stays consistent; known poses are fitted, not
+enforced. Where nothing is known, something sensible takes its place:
+- No scale (UNKNOWN): lengths are such that the median depth of the set is `nominal_depth_m`, so that settings in
+  metres mean about the same part of the picture as at such a working distance. Nothing of it is published in a metric
+  frame.
+- No known pose: the world is the frame of the last camera (the ego camera, which moves, comes first), which is taken
+  to stand still; where it is missing from a set, another one that was seen takes its place.
+When the world or its unit becomes another one, `AlignedScene.moved` says how the old one lies in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from geoseg_core.config import setting
+from geoseg_core.errors import BadConfig
+from geoseg_core.geometry.alignment.drift import DriftAlarm, DriftConfig, pose_problem, scale_problem
+from geoseg_core.geometry.alignment.estimator import ScaleConfig, ScaleEstimator
+from geoseg_core.geometry.alignment.measurement import ScaleMeasurement, fit_depth, fuse, known_size
+from geoseg_core.geometry.alignment.poses import PoseFit, fit_poses
+from geoseg_core.geometry.alignment.similarity import Similarity
+from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
+from geoseg_core.geometry.pointmap import clean_depth
+from geoseg_core.geometry.rgbd import RgbdConfig
+from geoseg_core.results import ScaleState, ScaleStatus
+from geoseg_core.views import FrameSet
+
+
+@dataclass(frozen=True)
+class AlignmentConfig:
+    """How a network's unit and world become metres and the world of tf."""
+
+    nominal_depth_m: float = setting(
+        1.0, "while the scale is UNKNOWN, lengths are such that the median depth is this", "m", 0.01, 100.0
+    )
+    centre_noise: float = setting(
+        0.01, "standard deviation of a predicted camera's place, as part of the median depth", "", 0.0001, 1.0
+    )
+    tf_deviation: float = setting(0.01, "relative standard deviation of the baselines that tf gives", "", 0.0, 1.0)
+    size_deviation: float = setting(0.05, "the same of the measured extent of an object of known size", "", 0.0, 1.0)
+    metric_deviation: float = setting(0.1, "the same of a network's own guess of metres (pi3x)", "", 0.0, 1.0)
+    known_sizes: tuple[str, ...] = setting(
+        (), "labels of followed objects with their longest edge in metres, as label=0.12"
+    )
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    drift: DriftConfig = field(default_factory=DriftConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedScene:
+    """An encoded scene in another unit and world. Keeps the contract of `EncodedScene`.
+
+    Attributes:
+        moved: how the world and unit of the scenes before lie in this one's, None while they are the same.
+    """
+
+    inner: EncodedScene
+    views: tuple[ViewGeometry, ...]
+    scale: ScaleState
+    moved: Similarity | None = None
+
+    @property
+    def frames(self) -> FrameSet:
+        """The views that were encoded."""
+        return self.inner.frames
+
+    def track(self, points_px: np.ndarray, source: int, targets: list[int]) -> PointTracks:
+        """Follow points_px (N, 2) of view `source` into the views `targets`."""
+        return self.inner.track(points_px, source, targets)
+
+    def features(self, layers: tuple[int, ...]) -> list[Any]:
+        """Token features of the given layers."""
+        return self.inner.features(layers)
+
+
+@dataclass(frozen=True)
+class World:
+    """In what world and unit a scene stands: that of tf or of a camera; metres for one unit of the network, or None
+    where they are not known."""
+
+    is_tf: bool
+    metres: float | None
+
+    def is_continued_by(self, other: "World") -> bool:
+        return self.is_tf == other.is_tf and (self.metres is None) == (other.metres is None)
+
+
+class Aligner:
+    """Aligns the scenes of one workplace, set after set.
+
+    Args:
+        depth: how measured depth is read.
+        metric: whether the network's unit is its guess of the metre.
+    """
+
+    def __init__(
+        self,
+        config: AlignmentConfig = AlignmentConfig(),  # noqa: B008 (frozen)
+        depth: RgbdConfig = RgbdConfig(),  # noqa: B008 (frozen)
+        metric: bool = False,
+    ) -> None:
+        self.config, self._depth, self._metric = config, depth, metric
+        self._known_sizes = known_sizes(config.known_sizes)
+        self.estimator, self.alarm = ScaleEstimator(config.scale), DriftAlarm(config.drift)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: no scale, no alarm, no camera remembered."""
+        self.estimator.reset()
+        self.alarm.reset()
+        self._observed: list[ScaleMeasurement] = []
+        self._remembered: dict[str, np.ndarray] = {}
+        self._world: World | None = None
+        self._unit = 1.0
+
+    def align(self, scene: EncodedScene) -> AlignedScene:
+        """The scene in metres, as far as they are known, and in the world of tf, as far as cameras are known there."""
+        nominal = self.config.nominal_depth_m / median_depth(scene.views)
+        fit = self._fit(scene, self.config.centre_noise * self.config.nominal_depth_m / nominal)
+        restarts = self.estimator.restarts
+        state = self._scale(scene, fit)
+        metres = None if state.status == ScaleStatus.UNKNOWN else self.estimator.scale
+        before = self._world
+        # A world once known by tf is kept up by the cameras that are remembered.
+        self._world = World(fit is not None or (before is not None and before.is_tf), metres)
+        self._unit = metres or nominal
+        similarity = self._similarity(scene, fit if self._world.is_tf else None, self._unit)
+        moved = None
+        if before and (self.estimator.restarts > restarts or not before.is_continued_by(self._world)):
+            old = self._similarity(scene, fit if before.is_tf else None, before.metres or nominal)
+            moved = similarity.after(old.inverse())
+        views = tuple(similarity.view(view) for view in scene.views)
+        self._remember(scene.frames, views, moved)
+        return AlignedScene(scene, views, state, moved)
+
+    def observe_size(self, label: str, extent: float) -> None:
+        """An object was measured, in the unit of the newest aligned scene; its true size counts from the next set on.
+
+        Objects whose size is not known are passed over.
+        """
+        size_m = self._known_sizes.get(label)
+        if size_m is not None and extent > 0:
+            self._observed.append(known_size(size_m, extent / self._unit, self.config.size_deviation))
+
+    def _fit(self, scene: EncodedScene, noise: float) -> PoseFit | None:
+        """The fit of the cameras that tf knows, None without any."""
+        known = known_cameras(scene.frames)
+        if not known:
+            return None
+        predicted = np.stack([scene.views[scene.frames.index(camera)].camera_to_world for camera in known])
+        return fit_poses(predicted, np.stack(list(known.values())), "similarity", self.config.drift.gate, noise)
+
+    def _scale(self, scene: EncodedScene, fit: PoseFit | None) -> ScaleState:
+        """The scale and the alarm after one more set."""
+        measurements = self._measurements(scene, fit)
+        refused = self.estimator.update(fuse(measurements) if measurements else None)
+        self.alarm.update(self._problem(scene.frames, fit, measurements) or refused)
+        return self.estimator.state(self.alarm.reason)
+
+    def _measurements(self, scene: EncodedScene, fit: PoseFit | None) -> list[ScaleMeasurement]:
+        found, self._observed = self._observed, []
+        if fit is not None and np.isfinite(fit.deviation):
+            tf_deviation = self.config.tf_deviation
+            found.append(ScaleMeasurement("tf_baseline", fit.similarity.scale, fit.deviation, tf_deviation))
+        pairs = [
+            (geometry.depth_m, clean_depth(view.depth_m, self._depth.min_depth_m, self._depth.max_depth_m))
+            for view, geometry in zip(scene.frames.views, scene.views, strict=True)
+            if view.depth_m is not None
+        ]
+        depth = fit_depth([each for each, _ in pairs], [each for _, each in pairs]) if pairs else None
+        if depth is not None:
+            found.append(ScaleMeasurement("depth_camera", depth.scale, depth.deviation, self._depth.scale_deviation))
+        if self._metric and not found:
+            found.append(ScaleMeasurement("metric_encoder", 1.0, 0.0, self.config.metric_deviation))
+        return found
+
+    def _problem(self, frames: FrameSet, fit: PoseFit | None, measurements: list[ScaleMeasurement]) -> str:
+        drift = self.config.drift
+        contradiction = "" if fit is None else pose_problem(list(known_cameras(frames)), fit, drift)
+        return contradiction or scale_problem(measurements, drift)
+
+    def _similarity(self, scene: EncodedScene, fit: PoseFit | None, scale: float) -> Similarity:
+        """From the network's world and unit to a unit and the world of tf, or of the remembered cameras without it."""
+        if fit is not None:
+            return fit.at_scale(scale)
+        index, goal = self._anchor(scene.frames)
+        start = scene.views[index].camera_to_world
+        rotation = goal[:3, :3] @ start[:3, :3].T
+        return Similarity(scale, rotation, goal[:3, 3] - scale * rotation @ start[:3, 3])
+
+    def _anchor(self, frames: FrameSet) -> tuple[int, np.ndarray]:
+        """The view that fixes the world, and its pose there."""
+        for index in reversed(range(len(frames.views))):
+            if frames.cameras[index] in self._remembered:
+                return index, self._remembered[frames.cameras[index]]
+        return len(frames.views) - 1, np.eye(4)
+
+    def _remember(self, frames: FrameSet, views: Sequence[ViewGeometry], moved: Similarity | None) -> None:
+        if moved is not None:
+            self._remembered = {name: moved.pose(pose) for name, pose in self._remembered.items()}
+        for camera, view in zip(frames.cameras, views, strict=True):
+            self._remembered[camera] = view.camera_to_world
+
+
+def median_depth(views: Sequence[ViewGeometry]) -> float:
+    """Median of all known depth, 1 where none is known."""
+    depth = np.concatenate([view.depth_m[::4, ::4].ravel() for view in views])
+    depth = depth[depth > 0]
+    return float(np.median(depth)) if len(depth) else 1.0
+
+
+def known_cameras(frames: FrameSet) -> dict[str, np.ndarray]:
+    """The poses that are known, by camera, in the order of the views."""
+    poses = {view.camera: view.camera_to_world for view in frames.views}
+    return {camera: pose for camera, pose in poses.items() if pose is not None and np.isfinite(pose).all()}
+
+
+def known_sizes(words: Sequence[str]) -> dict[str, float]:
+    """Sizes in metres by label, of words such as "mug=0.12".
+
+    Raises:
+        BadConfig: a word of another form.
+    """
+    sizes = {}
+    for word in words:
+        label, _, number = word.partition("=")
+        try:
+            sizes[label] = float(number)
+        except ValueError:
+            sizes[label] = 0.0
+        if not (label and 0 < sizes[label] < float("inf")):
+            raise BadConfig(f"known_sizes: expected words such as mug=0.12, got {word!r}")
+    return sizes
