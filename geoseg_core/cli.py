@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": ("geoseg_core.commands.compare", "compare two report.json files"),
     "encode": ("geoseg_core.commands.encode", "cameras, depth and a cloud of photographs of one scene"),
     "parity": ("geoseg_core.commands.parity", "compare the models with stored numbers of the published ones"),
+    "train": ("geoseg_core.commands.train", "train a model, or go on with a training"),
     "weights": ("geoseg_core.commands.weights", "list, fetch, verify and convert published weights"),
     "config": ("geoseg_ros.commands.config", "print or write the generated YAML and parameter reference"),
 }

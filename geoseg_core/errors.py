@@ -48,3 +48,7 @@ class UnknownObject(GeosegError):
             f"expected the id of a live object (one of {known}), got {object_id}; "
             "list the live ones with list_objects"
         )
+
+
+class TrainingFailed(GeosegError):
+    """A training that cannot go on: its losses are no numbers any more, or a single sample does not fit the memory."""
