@@ -1,0 +1,108 @@
+"""The small geometry network behind the contract of every encoder: images to cameras, depth and point tracks.
+
+The world is the frame of the first view's camera, or that camera's known pose where there is one. Lengths are guesses
+of metres from what things look like: the scale is UNKNOWN until something aligns it. A view that shares nothing with
+the others has confidence 0 everywhere, since its pose is unknown.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoseg_core.config import setting
+from geoseg_core.errors import BadInput
+from geoseg_core.geometry.acceleration import InferenceConfig
+from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
+from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
+from geoseg_core.geometry.predicted import view_geometries
+from geoseg_core.geometry.tiny.cameras import follow_between, solve_cameras
+from geoseg_core.geometry.tiny.model import PATCH, TinyGeometry, TinyOutput
+from geoseg_core.results import ScaleState
+from geoseg_core.shapes import check_shape
+from geoseg_core.views import FrameSet
+
+VISIBLE = 0.5
+LEAST_SUPPORT = 3.0
+
+
+@dataclass(frozen=True)
+class TinyEncoderConfig(InferenceConfig):
+    """How images are fed to the small network, and how it is run."""
+
+    precision: str = setting("autocast", "types of the network", choices=("autocast", "fp32"))
+    pixels: int = setting(256 * 192, "pixels of the network's input, at most", "px", 4096, 1_000_000)
+
+
+@dataclass(frozen=True, eq=False)
+class TinyScene:
+    """A frame set that the small network has seen. Keeps the contract of `EncodedScene`."""
+
+    frames: FrameSet
+    views: tuple[ViewGeometry, ...]
+    scale: ScaleState
+    placements: list[Placement]
+    output: TinyOutput
+
+    @torch.inference_mode()
+    def track(self, points_px: np.ndarray, source: int, targets: list[int]) -> PointTracks:
+        """Follow points_px (N, 2) of view `source` into the views `targets`.
+
+        Raises:
+            BadInput: points_px has another shape.
+        """
+        check_shape(points_px, "N 2", "points_px")
+        start = torch.from_numpy(self.placements[source].to_network(points_px)).to(self.output.coarse)[None]
+        shape = (len(targets), len(points_px))
+        found = PointTracks(np.empty((*shape, 2)), np.zeros(shape, bool), np.zeros(shape, np.float32))
+        for row, target in enumerate(targets):
+            points, seen = follow_between(self.output, start, source, target)
+            found.points_px[row] = self.placements[target].to_source(points[0].double().cpu().numpy())
+            found.confidence[row] = seen[0].cpu().numpy()
+            found.visible[row] = found.confidence[row] > VISIBLE
+        return found
+
+    def features(self, layers: tuple[int, ...]) -> list[Tensor]:
+        """Token layers, each (V, P, 2C).
+
+        Raises:
+            BadInput: a layer that was not kept.
+        """
+        kept = self.output.tokens.layers
+        missing = [number for number in layers if number not in kept]
+        if missing:
+            raise BadInput(f"expected token layers of {sorted(kept)}, got {missing}; take one of those")
+        return [kept[number][0] for number in layers]
+
+
+class TinyEncoder:
+    """Views to a TinyScene."""
+
+    name = "tiny"
+
+    def __init__(
+        self,
+        model: TinyGeometry,
+        config: TinyEncoderConfig = TinyEncoderConfig(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.model, self.config = model.eval(), config
+
+    @torch.inference_mode()
+    def encode(self, frames: FrameSet) -> EncodedScene:
+        """Cameras and depth of all views; views need no calibration.
+
+        Raises:
+            BadInput: an image too thin for the network.
+        """
+        device = self.model.nowhere.device
+        placements = pi3_placements([view.size for view in frames.views], self.config.pixels, PATCH)
+        images = network_images([view.image for view in frames.views], placements, "bicubic").to(device)
+        with self.config.trunk_types(device):
+            output = self.model(images[None])
+        cameras = solve_cameras(output)
+        scales = torch.from_numpy(cameras.scales).to(output.log_depth)[:, None, None]
+        joined = torch.from_numpy(cameras.supports >= LEAST_SUPPORT).to(output.log_depth)[:, None, None]
+        depth, confidence = scales * output.log_depth[0].exp(), joined / (1 + output.log_spread[0].exp())
+        views = view_geometries(depth, confidence, cameras.intrinsics, cameras.camera_to_world, frames, placements)
+        return TinyScene(frames, views, ScaleState(), placements, output)

@@ -1,0 +1,86 @@
+"""Places of one view found in another: descriptors compared over the whole view, then around the best place.
+
+Pixel centres are whole numbers; cell c of a map at 1/s of the size has its centre at pixel (c + 0.5) * s - 0.5.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from geoseg_core.geometry.tiny.model import COARSE, FINE
+
+WINDOW = 3
+
+
+def sampled(maps: Tensor, points_px: Tensor, stride: int) -> Tensor:
+    """Descriptors (B, N, D) of maps (B, D, h, w) at pixels (B, N, 2), bilinear."""
+    size = points_px.new_tensor((maps.shape[-1] * stride, maps.shape[-2] * stride))
+    grid = (2 * points_px + 1) / size - 1
+    return F.grid_sample(maps, grid[:, :, None], padding_mode="border", align_corners=False)[..., 0].transpose(1, 2)
+
+
+def coarse_logits(described: Tensor, target: Tensor, nowhere: Tensor) -> Tensor:
+    """Logits (B, N, h*w + 1) of each cell of the target (B, D, h, w) for descriptors (B, N, D); the last one says that
+    the place is not in sight."""
+    scores = described @ target.flatten(2) * described.shape[-1] ** -0.5
+    return torch.cat((scores, nowhere.expand(*scores.shape[:2], 1)), dim=-1)
+
+
+def window_logits(described: Tensor, target: Tensor, cells: Tensor) -> Tensor:
+    """Logits (B, N, (2*WINDOW+1)^2) of the cells of the fine target (B, d, h, w) around cells (B, N, 2) of integer
+    column and row; -inf outside the map."""
+    height, width = target.shape[-2:]
+    around = cells[:, :, None] + window(cells.device)
+    within = ((around >= 0) & (around < cells.new_tensor((width, height)))).all(dim=-1)
+    flat = around[..., 1].clamp(0, height - 1) * width + around[..., 0].clamp(0, width - 1)
+    batch = torch.arange(len(cells), device=cells.device)[:, None, None]
+    near = target.flatten(2).transpose(1, 2)[batch, flat]  # (B, N, K, d)
+    scores = (near @ described[..., None])[..., 0] * described.shape[-1] ** -0.5
+    return scores.masked_fill(~within, -torch.inf)
+
+
+def window(device: torch.device) -> Tensor:
+    """(K, 2) columns and rows of the cells of a window about its centre."""
+    steps = torch.arange(-WINDOW, WINDOW + 1, device=device)
+    return torch.cartesian_prod(steps, steps).flip(-1)
+
+
+def best_cells(logits: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The likeliest cell (B, N, 2) of coarse logits, column and row, and the chance (B, N) that the place is in sight.
+
+    What lies on the corner of four cells is likely in each of them, so chances are summed over the neighbours first.
+    """
+    chances = logits.softmax(dim=-1)
+    seen = 1 - chances[..., -1]
+    cells = chances[..., :-1].unflatten(-1, (-1, width))
+    summed = F.avg_pool2d(cells, 3, stride=1, padding=1, count_include_pad=True)
+    best = (summed + cells).flatten(-2).argmax(dim=-1)
+    return torch.stack((best % width, best // width), dim=-1), seen
+
+
+def refined(cells: Tensor, logits: Tensor) -> Tensor:
+    """Pixels (B, N, 2) of a fine match: the mean place about the likeliest cell of a window around `cells`."""
+    steps = window(cells.device)
+    best = steps[logits.argmax(dim=-1)]
+    near = (steps - best[..., None, :]).abs().amax(dim=-1) <= 1
+    shares = logits.masked_fill(~near, -torch.inf).softmax(dim=-1)
+    place = cells + (shares[..., None] * steps).sum(dim=-2)
+    return (place + 0.5) * FINE - 0.5
+
+
+def follow(
+    coarse: tuple[Tensor, Tensor], fine: tuple[Tensor, Tensor], nowhere: Tensor, points_px: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Follow pixels (B, N, 2) from one view to another.
+
+    Args:
+        coarse: descriptors (B, D, h, w) of the source and of the target; fine the same.
+
+    Returns:
+        pixels (B, N, 2) in the target, and the chance (B, N) that they are in sight there.
+    """
+    logits = coarse_logits(sampled(coarse[0], points_px, COARSE), coarse[1], nowhere)
+    cells, seen = best_cells(logits, coarse[1].shape[-1])
+    centres = cells * (COARSE // FINE)  # the upper left of the fine cells of a coarse one
+    near = window_logits(sampled(fine[0], points_px, FINE), fine[1], centres)
+    return refined(centres, near), seen

@@ -1,0 +1,200 @@
+"""The pose of one camera to another from matched pixels and the depth that a network gives each of them.
+
+A first guess comes from three matches at a time (a similarity of the two sets of points; Umeyama 1991) and is judged
+by how many matches agree with it. It is then refined with the focal lengths and the ratio of the two depth scales by
+robust least squares (Levenberg-Marquardt, Geman-McClure weights). An error of predicted depth moves a point along its epipolar
+line in the other view; errors count little in that direction and much across it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+GUESSES = 256
+# Expected errors of right matches: parts of the image width, of depth (log), of the predicted focal length (log).
+PIXEL_PART, DEPTH_PART, FOCAL_PART = 0.012, 0.12, 0.10
+# A match agrees with a pose up to this square of its error over the expected one (three numbers).
+AGREES = 12.0
+STEPS = 12
+DELTA, SETTLED = 1e-5, 1e-4
+LEAST_MATCHES = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Matched places of two views.
+
+    Attributes:
+        first, second: (N, 2) pixels about the principal points, in widths of the image.
+        first_depth, second_depth: (N,) predicted depths, each view's in its own unit.
+        weight: (N,) trust in each match, in [0, 1].
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    first_depth: np.ndarray
+    second_depth: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class RelativePose:
+    """The second camera as the first one sees it.
+
+    Attributes:
+        second_to_first: (4, 4); lengths in units of the first view's depth.
+        scale: the second view's depth times this is in units of the first view's.
+        focals: of both views, in widths of the image.
+        support: sum of the weights of matches that agree.
+    """
+
+    second_to_first: np.ndarray
+    scale: float
+    focals: tuple[float, float]
+    support: float
+
+
+def relative_pose(matches: Matches, focals: tuple[float, float], seed: int = 0) -> RelativePose:
+    """Solve for the pose; with too few matches that agree, the support is 0 and the cameras stand in one place."""
+    unknown = RelativePose(np.eye(4), 1.0, focals, 0.0)
+    if np.count_nonzero(matches.weight > 0) < LEAST_MATCHES:
+        return unknown
+    start = best_guess(matches, focals, seed)
+    if start is None:
+        return unknown
+    found = refine(matches, start, focals)
+    support = float(matches.weight[squared_errors(matches, found[None])[0] < AGREES].sum())
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = Rotation.from_rotvec(found[:3]).as_matrix(), found[3:6]
+    return RelativePose(pose, float(np.exp(found[6])), (float(np.exp(found[7])), float(np.exp(found[8]))), support)
+
+
+def best_guess(matches: Matches, focals: tuple[float, float], seed: int) -> np.ndarray | None:
+    """The parameters (9,) of the similarity through three matches that most others agree with."""
+    generator = np.random.default_rng(seed)
+    chance = matches.weight / matches.weight.sum()
+    # Gumbel keys draw three different matches for each guess, heavier ones more often.
+    with np.errstate(divide="ignore"):
+        keys = np.log(chance) - np.log(-np.log(generator.random((GUESSES, len(chance)))))
+    triples = np.argpartition(keys, -3, axis=1)[:, -3:]
+    first, second = lifted(matches, np.log(focals)[None])
+    guesses = similarities(second[0][triples], first[0][triples])
+    solved = np.isfinite(guesses).all(axis=1)
+    if not solved.any():
+        return None
+    parameters = np.concatenate((guesses[solved], np.tile(np.log(focals), (solved.sum(), 1))), axis=1)
+    agreement = (matches.weight * np.maximum(1 - squared_errors(matches, parameters) / AGREES, 0)).sum(axis=1)
+    return parameters[agreement.argmax()]
+
+
+def similarities(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Least-squares similarities of point sets (G, N, 3): rotation vector, translation, log scale, (G, 7)."""
+    centre_s, centre_t = source.mean(axis=1, keepdims=True), target.mean(axis=1, keepdims=True)
+    moved_s, moved_t = source - centre_s, target - centre_t
+    u, values, vt = np.linalg.svd(np.einsum("gni,gnj->gij", moved_t, moved_s))
+    sign = np.ones_like(values)
+    sign[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    rotation = np.einsum("gij,gj,gjk->gik", u, sign, vt)
+    spread = np.einsum("gni,gni->g", moved_s, moved_s)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = (values * sign).sum(axis=1) / spread
+        log_scale = np.log(scale)
+    shift = centre_t[:, 0] - scale[:, None] * np.einsum("gij,gj->gi", rotation, centre_s[:, 0])
+    good = np.isfinite(log_scale) & np.isfinite(rotation).all(axis=(1, 2))
+    result = np.full((len(source), 7), np.nan)
+    result[good, :3] = Rotation.from_matrix(rotation[good]).as_rotvec()
+    result[good, 3:6], result[good, 6] = shift[good], log_scale[good]
+    return result
+
+
+def lifted(matches: Matches, log_focals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points (G, N, 3) of both views in their own camera frames, for log focal lengths (G, 2)."""
+    points = []
+    for index, (pixels, depth) in enumerate(
+        ((matches.first, matches.first_depth), (matches.second, matches.second_depth))
+    ):
+        slopes = pixels / np.exp(log_focals[:, index, None, None])
+        rays = np.concatenate((slopes, np.ones((*slopes.shape[:2], 1))), axis=-1)
+        points.append(rays * depth[:, None])
+    return points[0], points[1]
+
+
+def misses(matches: Matches, parameters: np.ndarray, deeper: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """How far matches miss under parameters (G, 9), and how that changes with the first view's depth.
+
+    Args:
+        deeper: (N,) what is added to the log of the first view's depth, over the error to expect of it; none if None.
+
+    Returns:
+        (G, N, 4) errors over those to expect: the two pixel coordinates in the second view, the log of the ratio of
+        both depths there, and `deeper` itself; and their derivatives (G, N, 4) by `deeper`.
+    """
+    extra = np.zeros(len(matches.weight)) if deeper is None else deeper
+    first, _ = lifted(matches, parameters[:, 7:])
+    first = first * np.exp(DEPTH_PART * extra)[:, None]
+    back = Rotation.from_rotvec(parameters[:, :3]).as_matrix()  # second to first, so rows times it go back
+    points, along = (first - parameters[:, None, 3:6]) @ back, DEPTH_PART * first @ back
+    depth = np.exp(parameters[:, 6, None]) * matches.second_depth
+    ahead = np.maximum(points[..., 2:], 1e-3 * depth[..., None])
+    focal = np.exp(parameters[:, 8, None, None]) / PIXEL_PART
+    parts = (
+        focal * points[..., :2] / ahead - matches.second / PIXEL_PART,
+        np.log(ahead / depth[..., None]) / DEPTH_PART,
+        np.broadcast_to(extra[:, None], ahead.shape),
+    )
+    slopes = (
+        focal * (along[..., :2] - points[..., :2] * along[..., 2:] / ahead) / ahead,
+        along[..., 2:] / ahead / DEPTH_PART,
+        np.ones_like(ahead),
+    )
+    return np.concatenate(parts, axis=-1), np.concatenate(slopes, axis=-1)
+
+
+def without(direction: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """The part of errors (..., 4) that no change along `direction` (..., 4) takes away."""
+    share = (errors * direction).sum(axis=-1, keepdims=True) / (direction**2).sum(axis=-1, keepdims=True)
+    return errors - share * direction
+
+
+def squared_errors(matches: Matches, parameters: np.ndarray) -> np.ndarray:
+    """(G, N) squares of what is left of the errors when each match has the depth that suits it best, to first order;
+    3 is to be expected where a match is right."""
+    off, along = misses(matches, parameters)
+    return (without(along, off) ** 2).sum(axis=-1)
+
+
+def refine(matches: Matches, start: np.ndarray, focals: tuple[float, float]) -> np.ndarray:
+    """Levenberg-Marquardt from parameters (9,): rotation vector, translation, log scale, two log focal lengths.
+
+    The depth of each match in the first view is solved for as well and eliminated (Schur complement).
+    """
+    prior, damping, best = np.log(focals), 1e-3, start
+    deeper = np.zeros(len(matches.weight))
+    for _ in range(STEPS):
+        off, along = misses(matches, np.concatenate((best[None], best + DELTA * np.eye(9))), deeper)
+        errors, by_depth = off[0], along[0]
+        change = (off[1:] - errors) / DELTA  # (9, N, 4)
+        weight = matches.weight / (1 + (errors**2).sum(axis=-1) / AGREES) ** 2
+        left = (without(by_depth, change) * np.sqrt(weight)[:, None]).reshape(9, -1)
+        normal, slope = left @ left.T, left @ (errors * np.sqrt(weight)[:, None]).ravel()
+        normal[[7, 8], [7, 8]] += 1 / FOCAL_PART**2
+        slope[7:] += (best[7:] - prior) / FOCAL_PART**2
+        step = np.linalg.solve(normal + np.diag(damping * np.diag(normal) + 1e-12), -slope)
+        moved = errors + np.tensordot(step, change, axes=1)
+        nearer = deeper - (moved * by_depth).sum(axis=-1) / (by_depth**2).sum(axis=-1)
+        before, after = cost(matches, best, deeper, prior), cost(matches, best + step, nearer, prior)
+        if after < before:
+            best, deeper, damping = best + step, nearer, damping / 5
+            if before - after < SETTLED * before:
+                break
+        else:
+            damping *= 10
+    return best
+
+
+def cost(matches: Matches, parameters: np.ndarray, deeper: np.ndarray, prior: np.ndarray) -> float:
+    """What `refine` makes small."""
+    squared = (misses(matches, parameters[None], deeper)[0][0] ** 2).sum(axis=-1)
+    focal = (((parameters[7:] - prior) / FOCAL_PART) ** 2).sum()
+    return float((squared / (1 + squared / AGREES) * matches.weight).sum() + focal)

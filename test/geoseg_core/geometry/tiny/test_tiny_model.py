@@ -1,0 +1,85 @@
+"""The small network: shapes, what depends on what, and its encoder with random weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from geoseg_core.errors import BadInput
+from geoseg_core.geometry.tiny.cameras import solve_cameras
+from geoseg_core.geometry.tiny.config import TinyConfig
+from geoseg_core.geometry.tiny.encoder import TinyEncoder
+from geoseg_core.geometry.tiny.model import TinyGeometry
+from geoseg_core.geometry.vggt.config import AggregatorConfig
+from geoseg_core.views import FrameSet, View
+
+SMALL = TinyConfig(
+    channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=1, heads=2, registers=1), fused=(16, 16)
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return TinyGeometry(SMALL).eval()
+
+
+def images(views=2, height=48, width=64, seed=0):
+    return torch.rand(1, views, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.inference_mode()
+def test_outputs_have_the_documented_shapes(model):
+    output = model(images(3))
+    assert output.log_depth.shape == output.log_spread.shape == (1, 3, 48, 64)
+    assert output.log_focal.shape == (1, 3)
+    assert output.coarse.shape == (1, 3, 64, 6, 8) and output.fine.shape == (1, 3, 32, 12, 16)
+    assert output.tokens.layers[0].shape == (1, 3, 3 * 4 + 2, 64)
+
+
+@torch.inference_mode()
+def test_a_batch_gives_what_each_scene_gives_alone(model):
+    first, second = images(seed=1), images(seed=2)
+    both = model(torch.cat((first, second)))
+    for index, scene in enumerate((first, second)):
+        assert torch.allclose(both.log_depth[index], model(scene).log_depth[0], atol=1e-5)
+
+
+@torch.inference_mode()
+def test_other_views_after_the_first_change_places_with_their_results(model):
+    scene = images(3, seed=3)
+    plain, swapped = model(scene), model(scene[:, [0, 2, 1]])
+    assert torch.allclose(plain.log_depth[:, [0, 2, 1]], swapped.log_depth, atol=1e-5)
+    assert torch.allclose(plain.log_focal[:, [0, 2, 1]], swapped.log_focal, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_views_see_each_other(model):
+    scene, other = images(seed=4), images(seed=5)
+    changed = torch.stack((scene[:, 0], other[:, 1]), dim=1)
+    assert not torch.allclose(model(scene).log_depth[:, 0], model(changed).log_depth[:, 0], atol=1e-4)
+
+
+@torch.inference_mode()
+def test_the_first_camera_is_the_world_and_intrinsics_fit_the_input(model):
+    cameras = solve_cameras(model(images(3)))
+    assert np.array_equal(cameras.camera_to_world[0], np.eye(4)) and cameras.scales[0] == 1
+    assert np.array_equal(cameras.intrinsics[:, :2, 2], np.tile((31.5, 23.5), (3, 1)))
+
+
+def test_sizes_that_no_patch_divides_are_refused(model):
+    with pytest.raises(BadInput, match="16"):
+        model(images(height=50))
+
+
+def test_the_encoder_keeps_the_contract_at_the_pixels_of_the_images(model):
+    generator = np.random.default_rng(0)
+    shots = [generator.integers(0, 256, size, np.uint8) for size in ((120, 160, 3), (90, 120, 3))]
+    frames = FrameSet(tuple(View(name, shot) for name, shot in zip(("ego", "exo"), shots, strict=True)))
+    scene = TinyEncoder(model).encode(frames)
+    assert [view.depth_m.shape for view in scene.views] == [(120, 160), (90, 120)]
+    assert all((view.depth_m > 0).all() and np.isfinite(view.points).all() for view in scene.views)
+    tracks = scene.track(np.array([[10.0, 20.0], [100.0, 60.0], [159.0, 119.0]]), 0, [1])
+    assert tracks.points_px.shape == (1, 3, 2) and tracks.visible.shape == (1, 3)
+    assert (tracks.points_px > -0.6).all() and (tracks.points_px < (120, 90)).all()
+    with pytest.raises(BadInput, match="layers"):
+        scene.features((7,))
