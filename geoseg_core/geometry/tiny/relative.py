@@ -2,8 +2,8 @@
 
 A first guess comes from three matches at a time (a similarity of the two sets of points; Umeyama 1991) and is judged
 by how many matches agree with it. It is then refined with the focal lengths and the ratio of the two depth scales by
-robust least squares (Levenberg-Marquardt, Geman-McClure weights). An error of predicted depth moves a point along its epipolar
-line in the other view; errors count little in that direction and much across it.
+robust least squares (Levenberg-Marquardt, Geman-McClure weights). An error of predicted depth moves a point along its
+epipolar line in the other view, so errors count little in that direction and much across it.
 """
 
 from dataclasses import dataclass
