@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ class Task(ABC):
         data_on_device: samples are best made on the training device, in the loop itself (a ray caster on a GPU).
     """
 
-    data_on_device: ClassVar[bool] = False
+    data_on_device = False
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
