@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from geoseg_core import cli
 from geoseg_core.evaluation.parity import Row, compare_tensor, run_one
+from geoseg_core.evaluation.parity_field import compare_labels
 from geoseg_core.evaluation.parity_kinds import RUNNERS
 from geoseg_core.evaluation.parity_pi3 import conditions_of
 
@@ -34,6 +35,26 @@ def test_the_published_numbers_come_out(name: str) -> None:
         stored = {key.removeprefix("output.") for key in file.keys() if key.startswith("output.")}  # noqa: SIM118
     assert {row.tensor for row in rows} == stored
     assert [row for row in rows if not row.passed or row.error is None or row.error > AIM] == []
+
+
+@needs_fixtures
+def test_the_published_labels_come_out() -> None:
+    rows = rows_of(FIXTURES / "iggt_postprocess.safetensors")
+    names = ["knn_mean_features", "part_feat_normalized", "labels_with_noise", "labels"]
+    assert sorted(row.tensor for row in rows) == sorted(names)
+    assert [row for row in rows if not row.passed or row.error is None or row.error > AIM] == []
+
+
+def test_labels_may_be_renumbered_but_noise_may_not() -> None:
+    reference = torch.tensor([[0, 0, 1, 1, 1, 2, -1, -1, 1, 1]])
+    ours = reference.numpy().copy()
+    ours[reference == 0], ours[reference == 1], ours[reference == 2] = 1, 2, 0
+    assert compare_labels("labels", ours, reference).error == 0
+    ours[0, 5] = 1
+    assert compare_labels("labels", ours, reference).error == pytest.approx(0.1)
+    ours[reference == -1] = 0
+    assert compare_labels("labels", ours, reference).error == pytest.approx(0.3)
+    assert compare_labels("labels", ours[:, :5], reference).verdict.startswith("SHAPE")
 
 
 @needs_keys
