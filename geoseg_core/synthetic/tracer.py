@@ -1,0 +1,249 @@
+"""The batched ray caster: which primitive every pixel sees and how far, and what stands between a point and a light.
+
+Pictures are cut into tiles of 8 x 8 pixels. A primitive is intersected only in the tiles that the picture of its box
+touches, so that the work is a list of (tile, primitive) pairs, each of 64 rays.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geoseg_core.synthetic.intersections import INFINITY, MEET, slab
+from geoseg_core.synthetic.shapes import ROOM
+
+TILE = 8
+LANES = TILE * TILE
+NEAR_PLANE_M = 0.01
+PAIRS_AT_ONCE = {"cpu": 2048, "cuda": 1 << 18}
+NOWHERE = (1 << 62) - 1
+
+EDGES = [(0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3), (4, 6), (5, 7), (0, 4), (1, 5), (2, 6), (3, 7)]
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """All primitives as the pictures see them: S pictures, P primitives, the room first.
+
+    Attributes:
+        kind: (S, P) int64.
+        params: (S, P, 9) float32.
+        bounds: (S, P, 2, 3) float64.
+        to_world: (S, P, 4, 4) float64, primitive_to_world at the moment of each picture.
+        camera_to_world: (S, 4, 4) float64.
+        intrinsics: (S, 3, 3) float64.
+        size: height and width of the pictures.
+    """
+
+    kind: Tensor
+    params: Tensor
+    bounds: Tensor
+    to_world: Tensor
+    camera_to_world: Tensor
+    intrinsics: Tensor
+    size: tuple[int, int]
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Rows and columns of tiles; those at the border may hang over."""
+        return -(-self.size[0] // TILE), -(-self.size[1] // TILE)
+
+
+def rigid_inverse(matrix: Tensor) -> Tensor:
+    """Inverse of rigid transforms (..., 4, 4)."""
+    turned = matrix[..., :3, :3].transpose(-1, -2)
+    moved = -(turned @ matrix[..., :3, 3:])
+    return torch.cat([torch.cat([turned, moved], dim=-1), matrix[..., 3:, :]], dim=-2)
+
+
+def corners_in(geometry: Geometry, world_to_frame: Tensor) -> Tensor:
+    """The eight corners of every primitive's box in a frame of each picture: (S, P, 8, 3)."""
+    low, high = geometry.bounds[..., 0, :], geometry.bounds[..., 1, :]
+    picks = torch.tensor([[i >> 2, i >> 1 & 1, i & 1] for i in range(8)], dtype=torch.float64, device=low.device)
+    corners = low[..., None, :] + picks * (high - low)[..., None, :]
+    matrix = world_to_frame[:, None] @ geometry.to_world
+    return corners @ matrix[..., :3, :3].transpose(-1, -2) + matrix[..., None, :3, 3]
+
+
+def screen_boxes(geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """Lowest and highest pixel (S, P, 2) of each primitive's box; lowest > highest where it is behind the camera."""
+    corners = corners_in(geometry, rigid_inverse(geometry.camera_to_world))
+    first, last = corners[..., [a for a, _ in EDGES], :], corners[..., [b for _, b in EDGES], :]
+    share = (NEAR_PLANE_M - first[..., 2]) / (last[..., 2] - first[..., 2])
+    crossing = first + share[..., None] * (last - first)
+    crossed = (share > 0) & (share < 1)
+    points = torch.cat([corners, crossing], dim=-2)
+    seen = torch.cat([corners[..., 2] >= NEAR_PLANE_M, crossed], dim=-1)[..., None]
+    depth = points[..., 2:].clamp(min=NEAR_PLANE_M)
+    focal = geometry.intrinsics[:, None, None, [0, 1], [0, 1]]
+    pixels = points[..., :2] / depth * focal + geometry.intrinsics[:, None, None, :2, 2]
+    low = torch.where(seen, pixels, INFINITY).amin(dim=-2)
+    high = torch.where(seen, pixels, -INFINITY).amax(dim=-2)
+    return low, high
+
+
+def lanes(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Column and row of each of the 64 pixels in their tile, (64,) float32."""
+    index = torch.arange(LANES, device=device)
+    return (index % TILE).float(), (index // TILE).float()
+
+
+def ray_matrix(geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """What maps (u, v, 1) to ray directions of depth 1 in primitive frames (S, P, 3, 3), and the origins (S, P, 3)."""
+    pose = rigid_inverse(geometry.to_world) @ geometry.camera_to_world[:, None]
+    matrix = pose[..., :3, :3] @ torch.linalg.inv(geometry.intrinsics)[:, None]
+    return matrix.float(), pose[..., :3, 3].float()
+
+
+def pixel_grid(size: tuple[int, int], device: torch.device) -> Tensor:
+    """(u, v, 1) of all pixels, (3, H, W) float32."""
+    v, u = torch.meshgrid(torch.arange(size[0], device=device), torch.arange(size[1], device=device), indexing="ij")
+    return torch.stack([u, v, torch.ones_like(u)]).float()
+
+
+def tile_rows(images: Tensor) -> Tensor:
+    """(S, C, H, W), H and W whole numbers of tiles, as (S * tiles, C, 64)."""
+    count, channels, height, width = images.shape
+    cut = images.reshape(count, channels, height // TILE, TILE, width // TILE, TILE)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, LANES)
+
+
+def untile(rows: Tensor, tiles: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """(S * tiles, 64) as (S, H, W), what hangs over cut off."""
+    cut = rows.reshape(-1, *tiles, TILE, TILE).permute(0, 1, 3, 2, 4)
+    return cut.reshape(-1, tiles[0] * TILE, tiles[1] * TILE)[:, : size[0], : size[1]]
+
+
+def pairs(touched: Tensor, kind: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Of a mask (S, P, tiles): each kind with its pairs in portions, as index of the tile row and of (S, P)."""
+    count, per_picture, tiles = touched.shape
+    portion = PAIRS_AT_ONCE[touched.device.type]
+    for each in MEET:
+        found = (touched & (kind == each)[..., None]).flatten().nonzero().squeeze(1)
+        for part in found.split(portion):
+            primitive, tile = part // tiles, part % tiles
+            yield each, primitive // per_picture * tiles + tile, primitive
+
+
+def first_hits(geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """Depth along z (S, H, W) float32 and index of the primitive (S, H, W) int64 of what each pixel sees."""
+    device, tiles = geometry.kind.device, geometry.tiles
+    low, high = screen_boxes(geometry)
+    touched = None
+    for axis in (1, 0):
+        start = torch.arange(tiles[1 - axis], device=device) * TILE
+        inside = (high[..., axis, None] >= start) & (low[..., axis, None] <= start + TILE - 1)
+        touched = inside[..., :, None] if touched is None else touched & inside[..., None, :]
+    matrix, origin = ray_matrix(geometry)
+    keys = room_keys(geometry, matrix[:, 0], origin[:, 0])
+    matrix, origin = matrix.flatten(0, 1), origin.flatten(0, 1)
+    params, (across, down) = geometry.params.flatten(0, 1), lanes(device)
+    for kind, row, primitive in pairs(touched.flatten(2), geometry.kind):
+        of_ray = matrix.index_select(0, primitive)
+        tile = row % (tiles[0] * tiles[1])
+        corner = torch.stack([tile % tiles[1] * TILE, tile // tiles[1] * TILE, torch.ones_like(tile)], dim=1).float()
+        base = (of_ray * corner[:, None]).sum(dim=2)
+        direction = [
+            base[:, i, None] + of_ray[:, i, 0, None] * across + of_ray[:, i, 1, None] * down for i in range(3)
+        ]
+        start = origin.index_select(0, primitive)[..., None].unbind(1)
+        t = MEET[kind](start, direction, params.index_select(0, primitive)[..., None].unbind(1))
+        found = (t.view(torch.int32).long() << 32) | (primitive % geometry.kind.shape[1])[:, None]
+        keys.scatter_reduce_(0, row[:, None].expand(-1, LANES), found, "amin")
+    keys = untile(keys, tiles, geometry.size)
+    return (keys >> 32).int().view(torch.float32), keys & 0xFFFFFFFF
+
+
+def room_keys(geometry: Geometry, matrix: Tensor, origin: Tensor) -> Tensor:
+    """(S * tiles, 64) int64: depth bits of the room's walls in the upper half, primitive 0 in the lower."""
+    assert bool((geometry.kind[:, 0] == ROOM).all())
+    rows, columns = geometry.tiles
+    grid = pixel_grid((rows * TILE, columns * TILE), origin.device)
+    direction = [(matrix[:, i, :, None, None] * grid).sum(dim=1) for i in range(3)]
+    half = [value[:, None, None] for value in geometry.params[:, 0, :3].unbind(1)]
+    start = [value[:, None, None] for value in origin.unbind(1)]
+    depth = slab(start, direction, [-value for value in half], half)[1]
+    return tile_rows(depth[:, None])[:, 0].contiguous().view(torch.int32).long() << 32
+
+
+def shadows(geometry: Geometry, points: Tensor, light: Tensor, softness: Tensor) -> Tensor:
+    """Share of a far light that reaches points, one jittered ray each.
+
+    Args:
+        geometry: the primitives.
+        points: (S, 3, H, W) float32 world points, already lifted a little off their surfaces.
+        light: (S, 3) float64 unit vectors towards the light.
+        softness: (S,) float32 radius of the light's disc, as seen from a distance of 1.
+
+    Returns:
+        (S, H, W) float32, 0 in shadow and 1 in light; neighbours look at different parts of the disc.
+    """
+    tiles, (height, width) = geometry.tiles, geometry.size
+    points = torch.nn.functional.pad(points, (0, tiles[1] * TILE - width, 0, tiles[0] * TILE - height), "replicate")
+    rows = tile_rows(points)
+    frame = light_frame(light)
+    touched = shadowed_tiles(geometry, rows, frame, softness)
+    to_local = rigid_inverse(geometry.to_world)
+    turns = (to_local[..., :3, :3] @ frame[:, None]).float().flatten(0, 1)  # columns: across, across, to the light
+    to_local = to_local.float().flatten(0, 1)
+    jitter = disc_pattern(points.device)
+    params = geometry.params.flatten(0, 1)
+    per_picture, count = geometry.kind.shape[1], tiles[0] * tiles[1]
+    blocked = torch.zeros(len(rows), LANES, dtype=torch.int32, device=points.device)
+    for kind, row, primitive in pairs(touched, geometry.kind):
+        at = rows.index_select(0, row)
+        local = to_local.index_select(0, primitive)
+        turn = turns.index_select(0, primitive)
+        spread = jitter * softness.index_select(0, torch.div(row, count, rounding_mode="floor"))[:, None, None]
+        start = [
+            local[:, i, 0, None] * at[:, 0] + local[:, i, 1, None] * at[:, 1] + local[:, i, 2, None] * at[:, 2]
+            + local[:, i, 3, None]
+            for i in range(3)
+        ]  # fmt: skip
+        direction = [
+            turn[:, i, 2, None] + turn[:, i, 0, None] * spread[:, 0] + turn[:, i, 1, None] * spread[:, 1]
+            for i in range(3)
+        ]
+        t = MEET[kind](start, direction, params.index_select(0, primitive)[..., None].unbind(1))
+        blocked.scatter_reduce_(0, row[:, None].expand(-1, LANES), (t < INFINITY).int(), "amax")
+    del per_picture
+    return 1 - untile(blocked, tiles, geometry.size).float()
+
+
+def light_frame(light: Tensor) -> Tensor:
+    """(S, 3, 3) float64 rotation whose third column points to the light."""
+    helper = torch.zeros_like(light)
+    helper[:, 0] = 1
+    first = torch.linalg.cross(helper, light)
+    first = first / first.norm(dim=1, keepdim=True)
+    return torch.stack([first, torch.linalg.cross(light, first), light], dim=2)
+
+
+def shadowed_tiles(geometry: Geometry, rows: Tensor, frame: Tensor, softness: Tensor) -> Tensor:
+    """Mask (S, P, tiles): whether a primitive may stand between the points of a tile and the light."""
+    count = len(frame)
+    to_light = torch.eye(4, dtype=torch.float64, device=frame.device).repeat(count, 1, 1)
+    to_light[:, :3, :3] = frame.transpose(1, 2)
+    corners = corners_in(geometry, to_light)
+    low, high = corners.amin(dim=2), corners.amax(dim=2)
+    points = rows.reshape(count, -1, 3, LANES)
+    seen = (frame.float().transpose(1, 2)[:, None, :, :, None] * points[:, :, None]).sum(dim=3)
+    lowest, highest = seen.amin(dim=3), seen.amax(dim=3)
+    above = high[:, :, None, 2] - lowest[:, None, :, 2]
+    margin = above * softness[:, None, None]
+    touched = above > 0
+    for axis in (0, 1):
+        touched &= high[:, :, None, axis] + margin >= lowest[:, None, :, axis]
+        touched &= low[:, :, None, axis] - margin <= highest[:, None, :, axis]
+    return touched
+
+
+def disc_pattern(device: torch.device) -> Tensor:
+    """(2, 64) points of the unit disc, one for each pixel of a tile; any 4 x 4 neighbours cover it evenly."""
+    index = torch.arange(LANES, device=device)
+    column, row = index % TILE, index // TILE
+    order = (column % 4) * 4 + (row % 4)
+    order = (order * 7 + (column // 4 + row // 4) % 2 * 3) % 16
+    radius, angle = ((order + 0.5) / 16).sqrt(), order * 2.399963
+    return torch.stack([radius * angle.cos(), radius * angle.sin()])
