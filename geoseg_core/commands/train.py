@@ -112,16 +112,8 @@ def parsed(setting: Setting, text: str) -> Any:
         if kind is bool:
             return WORDS[text.lower()]
         if kind is tuple:
-            return tuple(_member(word) for word in text.split(",") if word)
+            member = type(setting.default[0]) if setting.default else str
+            return tuple(member(word) for word in text.split(",") if word)
         return kind(text)
     except (KeyError, ValueError) as error:
         raise BadConfig(f"{setting.name}: expected {kind.__name__}, got {text!r}") from error
-
-
-def _member(word: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(word)
-        except ValueError:
-            continue
-    return word
