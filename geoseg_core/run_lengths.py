@@ -1,8 +1,12 @@
-"""Masks as uncompressed COCO run lengths: column by column, counts of zeros and ones in turn, zeros first."""
+"""Masks as COCO run lengths: column by column, counts of zeros and ones in turn, zeros first."""
+
+from typing import Any
 
 import numpy as np
 
 from geoseg_core.errors import BadInput
+
+MAX_PIXELS = 2**28
 
 
 def encode_mask(mask: np.ndarray) -> np.ndarray:
@@ -31,3 +35,52 @@ def decode_mask(counts: np.ndarray, height: int, width: int) -> np.ndarray:
         raise BadInput(f"mask: expected run lengths that sum to {height} * {width}, got a sum of {counts.sum()}")
     values = np.arange(counts.size) % 2 == 1
     return np.repeat(values, counts).reshape(width, height).T
+
+
+def decode_coco(segmentation: Any) -> np.ndarray:
+    """(H, W) bool mask of a COCO segmentation {"size": [H, W], "counts": text or list}.
+
+    Raises:
+        BadInput: anything else, or counts that do not sum to H * W.
+    """
+    try:
+        height, width = (int(each) for each in segmentation["size"])
+        counts = segmentation["counts"]
+    except (TypeError, KeyError, ValueError) as error:
+        raise BadInput(
+            f'mask: expected {{"size": [H, W], "counts": ...}}, got {str(segmentation)[:80]!r} ({error!r:.80})'
+        ) from error
+    if isinstance(counts, (str, bytes)):
+        counts = counts_from_text(counts)
+    elif not isinstance(counts, list) or not all(isinstance(each, int) for each in counts):
+        raise BadInput(f"mask: expected counts as text or as a list of numbers, got {type(counts).__name__}")
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
+        raise BadInput(f"mask: expected 1 to {MAX_PIXELS} pixels, got {width}x{height}")
+    return decode_mask(np.array(counts), height, width)
+
+
+def counts_from_text(text: str | bytes) -> list[int]:
+    """Run lengths from COCO's compressed form: groups of 5 bits from the lowest up, 48 added to make them printable,
+    bit 5 set where more follow; from the fourth run on, each is the difference from the one two places before.
+
+    Raises:
+        BadInput: characters that are not of this form, or an end within a number.
+    """
+    data = text.encode("ascii", "replace") if isinstance(text, str) else text
+    counts: list[int] = []
+    value = shift = 0
+    for each in data:
+        group = each - 48
+        if not 0 <= group < 64 or shift > 60:
+            raise BadInput(f"mask: expected counts in COCO's compressed form, got {text[:40]!r}")
+        value |= (group & 31) << shift
+        shift += 5
+        if group & 32:
+            continue
+        if group & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise BadInput(f"mask: expected counts in COCO's compressed form, got an end within a number: {text[-40:]!r}")
+    return counts
