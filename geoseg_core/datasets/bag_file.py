@@ -88,8 +88,13 @@ class BagFile:
         """How many messages a topic has."""
         return sum(each.msgcount for each in self.connections if each.topic == topic)
 
-    def messages(self, topics: Iterable[str]) -> Iterator[BagMessage]:
+    def messages(
+        self, topics: Iterable[str], start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[BagMessage]:
         """The messages of some topics in the order in which they were received, read as they are asked for.
+
+        Args:
+            start_ns, stop_ns: only what was received from the first time on and before the second.
 
         Raises:
             BadInput: the bag is damaged from here on.
@@ -99,7 +104,7 @@ class BagFile:
         if not connections:
             return
         with refusing(self.path, "reading its messages"):
-            source = self._reader.messages(connections)
+            source = self._reader.messages(connections, start=start_ns, stop=stop_ns)
         while True:
             with refusing(self.path, "reading its messages"):
                 entry = next(source, None)

@@ -43,6 +43,16 @@ class Calibration:
     frame_id: str
 
 
+@dataclass(frozen=True, eq=False)
+class SetReference:
+    """Where the messages of one set stand: (camera, kind) to time of reception and stamp; kind is "image", "depth" or
+    "labels". `missing` names the cameras that took no part."""
+
+    stamp_ns: int
+    places: dict[tuple[str, str], tuple[int, int]]
+    missing: tuple[str, ...]
+
+
 class BagSequence:
     """The sets of a bag in time order, read and decoded one by one while it is iterated.
 
@@ -80,6 +90,56 @@ class BagSequence:
         self.world_frame = world_frame if world_frame in frames or not frames else _root(frames)
 
     def __iter__(self) -> Iterator[LabelledSet]:
+        with _LabelReader(self.path, self._streams) as labels:
+            for group, received_ns in self._groups():
+                yield from self._labelled(group, labels, received_ns)
+
+    def references(self) -> list[SetReference]:
+        """Where each set stands in the bag, without decoding a pixel; `read` takes one of them. Sets at whose time a
+        calibrated camera has no pose are left out.
+
+        Raises:
+            BadInput: the bag is damaged.
+        """
+        labels = self._label_times()
+        found = []
+        for group, _ in self._groups():
+            places = {
+                (camera, kind): (message.received_ns, _stamp_ns(image))
+                for camera, items in group.items.items()
+                for kind, (message, image) in items.items()
+            }
+            for camera in group.items:
+                stamp_ns = places[camera, "image"][1]
+                if (camera, stamp_ns) in labels:
+                    places[camera, "labels"] = (labels[camera, stamp_ns], stamp_ns)
+            try:
+                for camera, items in group.items.items():
+                    self._pose(self._frame_id(camera, items["image"][1]), places[camera, "image"][1])
+            except TransformError:
+                self.counts["sets_without_pose"] += 1
+                continue
+            found.append(SetReference(group.stamp_ns, places, group.missing))
+        return found
+
+    def read(self, reference: SetReference) -> LabelledSet:
+        """One set, found and decoded without reading the rest of the bag.
+
+        Raises:
+            BadInput: the bag is damaged, or is not the one that the reference is of.
+        """
+        with BagFile(self.path) as bag:
+            items: dict[str, dict[str, Any]] = {}
+            for (camera, kind), (received_ns, stamp_ns) in reference.places.items():
+                entry = _message_at(bag, self._streams[camera][kind], received_ns, stamp_ns)
+                items.setdefault(camera, {})[kind] = entry
+        views = tuple(self._view(camera, found) for camera, found in items.items())
+        entries = {view: items[view.camera]["labels"] for view in views if "labels" in items[view.camera]}
+        labels = {view.camera: _label_pixels(message, image, view.size) for view, (message, image) in entries.items()}
+        return LabelledSet(FrameSet(views, reference.missing), labels)
+
+    def _groups(self) -> Iterator[tuple[SyncedSet, int]]:
+        """Sets of undecoded images, each with the time of reception that the walk through the bag has come to."""
         self.counts = Counter()
         kinds = {camera: tuple(kind for kind in found if kind != "labels") for camera, found in self._streams.items()}
         synchronizer = Synchronizer(kinds, self._config)
@@ -90,7 +150,7 @@ class BagSequence:
             if kind != "labels"
         }
         now_ns = 0
-        with BagFile(self.path) as bag, _LabelReader(self.path, self._streams) as labels:
+        with BagFile(self.path) as bag:
             for message in bag.messages(topics):
                 image = bag.decode(message, *IMAGE_TYPES)
                 camera, kind = topics[message.topic]
@@ -98,10 +158,19 @@ class BagSequence:
                 # waiting is measured in stamps: how slow the simulator or the recorder was shall not matter
                 now_ns = max(now_ns, stamp_ns)
                 for group in synchronizer.add(camera, kind, stamp_ns, (message, image), now_ns):
-                    yield from self._labelled(group, labels, message.received_ns)
+                    yield group, message.received_ns
             for group in synchronizer.finish():
-                yield from self._labelled(group, labels, ENDLESS_NS)
+                yield group, ENDLESS_NS
         self.counts["dropped_messages"] = sum(synchronizer.counts.dropped.values())
+
+    def _label_times(self) -> dict[tuple[str, int], int]:
+        """When the labels of each camera and stamp were received."""
+        camera_of = {found["labels"]: camera for camera, found in self._streams.items() if "labels" in found}
+        with BagFile(self.path) as bag:
+            return {
+                (camera_of[message.topic], _stamp_ns(bag.decode(message, *IMAGE_TYPES))): message.received_ns
+                for message in bag.messages(camera_of)
+            }
 
     def _labelled(self, group: SyncedSet, labels: "_LabelReader", received_ns: int) -> Iterator[LabelledSet]:
         """Decode a set; none where the pose of a calibrated camera is unknown at its time."""
@@ -121,11 +190,15 @@ class BagSequence:
         message, image = items["image"]
         stamp_ns = _stamp_ns(image)
         calibration = _calibration_at(self._calibrations[camera], stamp_ns)
-        frame_id = image.header.frame_id or calibration.frame_id
+        frame_id = self._frame_id(camera, image)
         depth_m = to_depth_m(_pixels(*items["depth"])) if "depth" in items else None
         pixels = to_rgb(_pixels(message, image))
         pose = self._pose(frame_id, stamp_ns)
         return View(camera, pixels, stamp_ns, calibration.intrinsics, pose, depth_m, frame_id)
+
+    def _frame_id(self, camera: str, image: Any) -> str:
+        calibration = _calibration_at(self._calibrations[camera], _stamp_ns(image))
+        return str(image.header.frame_id or calibration.frame_id)
 
     def _pose(self, frame_id: str, stamp_ns: int) -> np.ndarray | None:
         """camera_to_world; None where no chain of transforms leads there at any time (an uncalibrated camera)."""
@@ -171,13 +244,26 @@ class _LabelReader:
         entry = self._waiting.pop((view.camera, view.stamp_ns), None)
         if entry is None:
             return None
-        pixels = _pixels(*entry)
-        if pixels.shape != view.size or pixels.dtype not in (np.uint8, np.uint16):
-            raise BadInput(
-                f"{entry[0].topic}: expected labels of the image's size {view.size}, 8 or 16 bits, "
-                f"got {pixels.dtype} of shape {pixels.shape}"
-            )
-        return pixels.astype(np.uint16)
+        return _label_pixels(entry[0], entry[1], view.size)
+
+
+def _label_pixels(message: BagMessage, image: Any, size: tuple[int, int]) -> np.ndarray:
+    pixels = _pixels(message, image)
+    if pixels.shape != size or pixels.dtype not in (np.uint8, np.uint16):
+        raise BadInput(
+            f"{message.topic}: expected labels of the image's size {size}, 8 or 16 bits, "
+            f"got {pixels.dtype} of shape {pixels.shape}"
+        )
+    return pixels.astype(np.uint16)
+
+
+def _message_at(bag: BagFile, topic: str, received_ns: int, stamp_ns: int) -> tuple[BagMessage, Any]:
+    """The message of a topic that was received at one time and has one stamp, and its decoded form."""
+    for message in bag.messages([topic], received_ns, received_ns + 1):
+        image = bag.decode(message, *IMAGE_TYPES)
+        if _stamp_ns(image) == stamp_ns:
+            return message, image
+    raise BadInput(f"bag {bag.path}: expected a message of {topic} received at {received_ns} ns, found none")
 
 
 def _find_streams(bag: BagFile, cameras: tuple[str, ...]) -> dict[str, dict[str, str]]:
