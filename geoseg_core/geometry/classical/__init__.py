@@ -1,1 +1,1 @@
-"""Geometry without learning: SIFT matches, essential matrices, triangulation. What learned encoders are compared with."""
+"""Geometry without learning, by SIFT, essential matrices and triangulation: what learned encoders are compared with."""

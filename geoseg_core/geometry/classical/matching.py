@@ -21,9 +21,9 @@ class Features:
 
 def find_features(image: np.ndarray, config: ClassicalConfig) -> Features:
     """Features of an (H, W, 3) uint8 RGB image."""
-    detector = cv2.SIFT_create(config.features, 3, config.contrast)
+    detector: cv2.Feature2D = cv2.SIFT.create(config.features, 3, config.contrast)
     if config.tilts:
-        detector = cv2.AffineFeature_create(detector, config.tilts)
+        detector = cv2.AffineFeature.create(detector, config.tilts)
     found, descriptors = detector.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
     if not found:
         return Features(np.zeros((0, 2)), np.zeros((0, 128), np.float32))
