@@ -3,7 +3,7 @@
 ROS parameters, the YAML files in config/ and docs/parameters.md are generated from here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -93,3 +93,31 @@ def build(config: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
         elif name in values:
             changed[each.name] = known[name].check(values[name])
     return replace(given, **changed)
+
+
+def build_from_words(config_type: type, words: Iterable[str]) -> Any:
+    """Make a config from words such as "geometry.encoder=vggt", as they stand on a command line.
+
+    Raises:
+        BadConfig: a word of another form, an unknown name, or a value that its setting refuses.
+    """
+    known = {each.name: each for each in settings(config_type)}
+    values = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise BadConfig(f"expected a setting as NAME=VALUE, got {word!r}")
+        values[name] = _value(known[name].default, text) if name in known else text
+    return build(config_type, values)
+
+
+def _value(default: Any, text: str) -> Any:
+    """A value of the default's type, or the text itself where it can't be one: the setting refuses that."""
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.strip("[]").split(",") if part.strip())
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    try:
+        return type(default)(text)
+    except ValueError:
+        return text

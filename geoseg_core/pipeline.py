@@ -13,10 +13,11 @@ from geoseg_core.cross_view import followed
 from geoseg_core.cross_view.followed import FlatThing
 from geoseg_core.cross_view.reprojection import CrossViewConfig, Transfer, transfer_masks
 from geoseg_core.errors import BadInput, GeosegError, UnknownObject
-from geoseg_core.geometry.encoder import EncodedScene, GeometryEncoder
-from geoseg_core.geometry.rgbd import RgbdConfig, RgbdEncoder
+from geoseg_core.geometry.alignment.similarity import Similarity
+from geoseg_core.geometry.choice import GeometryConfig, LoadedEncoder, aligner_for, load_encoder
+from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.instances import store
-from geoseg_core.instances.lifting import instance
+from geoseg_core.instances.lifting import instance, oriented_box
 from geoseg_core.instances.segmenter import InstanceConfig, InstanceSegmenter, Layout
 from geoseg_core.instances.tracks import Track
 from geoseg_core.prompting.regions import PromptConfig, prompted_mask
@@ -26,14 +27,6 @@ from geoseg_core.views import FrameSet
 
 TASKS = ("cross_view", "instances", "prompts")
 SAME_THING = 0.8
-
-
-@dataclass(frozen=True)
-class GeometryConfig:
-    """How a frame set gets its geometry."""
-
-    encoder: str = setting("rgbd", "what gives depth and poses", choices=("rgbd",))
-    rgbd: RgbdConfig = field(default_factory=RgbdConfig)
 
 
 @dataclass(frozen=True)
@@ -57,11 +50,25 @@ class TrackedObject:
 
 
 class ScenePipeline:
-    """Owns the encoder, the readouts and all memory of one workplace. Not thread-safe: one caller."""
+    """Owns the encoder, the readouts and all memory of one workplace. Not thread-safe: one caller.
 
-    def __init__(self, config: PipelineConfig = PipelineConfig()) -> None:  # noqa: B008 (frozen)
+    Args:
+        loaded: an encoder with its weights, from another pipeline of the same geometry that is not used any more; the
+            configured one is loaded where there is none.
+
+    Raises:
+        BadInput: the encoder's weights are not here or do not fit.
+        BadConfig: settings that contradict each other or this machine.
+    """
+
+    def __init__(
+        self,
+        config: PipelineConfig = PipelineConfig(),  # noqa: B008 (frozen)
+        loaded: LoadedEncoder | None = None,
+    ) -> None:
         self.config = config
-        self._encoder: GeometryEncoder = RgbdEncoder(config.geometry.rgbd)
+        self._aligner = aligner_for(config.geometry)
+        self.loaded = loaded or load_encoder(config.geometry)
         self._segmenter = InstanceSegmenter(config.instances)
         self._flat: dict[int, FlatThing] = {}
         self._scene: EncodedScene | None = None
@@ -70,13 +77,14 @@ class ScenePipeline:
     def process(self, frames: FrameSet) -> SceneResult:
         """Encode a set once, follow all objects into it, find its instances.
 
-        Views without depth or calibration are left out; `SceneResult.frames` says which took part.
+        Views without what the encoder needs (measured depth: depth and calibration; a network: nothing) are left out;
+        `SceneResult.frames` says which took part.
 
         Raises:
             BadInput: no view of the set can be used.
         """
         started = time.perf_counter()
-        self._scene, self._layout = self._encoder.encode(frames), None
+        self._scene, self._layout = self._encode(frames), None
         stage_ms = {"encode": _since(started)}
         instances = None
         moment = time.perf_counter()
@@ -87,6 +95,7 @@ class ScenePipeline:
         masks = self._masks() if "cross_view" in self.config.tasks else ()
         if "cross_view" in self.config.tasks:
             stage_ms["cross_view"] = _since(moment)
+        self._observe_sizes()
         events = self._segmenter.keeper.take_events()
         stage_ms["total"] = _since(started)
         return SceneResult(self._scene.frames, masks, instances, events, self._scene.scale, stage_ms)
@@ -140,8 +149,11 @@ class ScenePipeline:
         return tuple(sorted(found, key=lambda thing: thing.object_id))
 
     def reset_memory(self) -> None:
-        """Forget every object, every instance and the newest set. Ids are not used again."""
+        """Forget every object, every instance, the scale and the newest set. Ids are not used again."""
         self._segmenter.reset()
+        self.loaded.reset()
+        if self._aligner is not None:
+            self._aligner.reset()
         self._flat.clear()
         self._scene = self._layout = None
 
@@ -180,6 +192,29 @@ class ScenePipeline:
         self._flat = {thing.object_id: thing for thing in flat}
         self._layout = None
         return tuple(sorted([track.object_id for track in tracks] + list(self._flat)))
+
+    def _encode(self, frames: FrameSet) -> EncodedScene:
+        scene = self.loaded.encoder.encode(frames)
+        if self._aligner is None:
+            return scene
+        aligned = self._aligner.align(scene)
+        if aligned.moved is not None:
+            self._move_world(aligned.moved)
+        return aligned
+
+    def _move_world(self, moved: Similarity) -> None:
+        """The world or its unit is another one from now on: what is remembered goes with it."""
+        self._segmenter.move_world(moved)
+        self._flat = {number: followed.moved_thing(thing, moved) for number, thing in self._flat.items()}
+
+    def _observe_sizes(self) -> None:
+        """Things of known size that are followed tell the scale, where all of them is seen."""
+        if self._aligner is None or self._layout is None or not self.config.geometry.alignment.known_sizes:
+            return
+        for track in self._segmenter.keeper.tracks:
+            if track.followed and track.label and track.seen_by:
+                size = oriented_box(track.points, self._layout.up).size
+                self._aligner.observe_size(track.label, float(size.max()))
 
     def _current(self) -> Layout:
         """The newest set taken apart, once."""

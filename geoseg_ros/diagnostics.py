@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 
 import numpy as np
@@ -25,9 +25,11 @@ class Statistics:
 
     Args:
         warn: says a line; called for the first refusal of a kind, and every RECENT_S while they go on.
+        model: the encoder's name; its weights' name and licence, if it has any.
     """
 
-    def __init__(self, warn: Callable[[str], object]) -> None:
+    def __init__(self, warn: Callable[[str], object], model: Mapping[str, str] | None = None) -> None:
+        self.model = dict(model or {})
         self._lock = Lock()
         self._warn = warn
         self._said_s: dict[tuple[str, str, str], float] = {}
@@ -116,7 +118,8 @@ def _pipeline_status(
     latency_s = percentiles.get("latency", (0.0, 0.0))[1] / 1000
     idle_s = statistics.since_last_s()
     limits = config.diagnostics
-    level, words = OK, "running"
+    drift = statistics.newest.scale.drift if statistics.newest is not None else ""
+    level, words = (WARN, drift) if drift else (OK, "running")
     if idle_s > limits.stale_s:
         level, words = WARN, f"no set for {idle_s:.1f} s"
     if latency_s > limits.warn_latency_s:
@@ -131,6 +134,7 @@ def _pipeline_status(
         **{f"sets_{outcome}": number for outcome, number in sorted(statistics.sets.items())},
         "idle_s": f"{idle_s:.2f}",
         **_stage_values(percentiles, lambda stage: "arrival" not in stage),
+        **statistics.model,
         **_memory_values(statistics.newest),
         "gpu_memory_mb": f"{_gpu_memory_mb():.0f}",
     }
@@ -147,6 +151,8 @@ def _memory_values(newest: SceneResult | None) -> dict[str, object]:
         "missing": " ".join(newest.frames.missing),
         "scale": newest.scale.status.name,
         "scale_source": newest.scale.source,
+        "scale_deviation": f"{newest.scale.standard_deviation:.4f}",
+        "drift": newest.scale.drift,
         "objects": len(tracked),
         "instances": len(instances),
         "points": 0 if newest.instances is None else len(newest.instances.cloud.xyz),

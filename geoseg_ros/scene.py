@@ -8,6 +8,7 @@ from rclpy.clock import Clock
 from geoseg_core.errors import BadInput, GeosegError
 from geoseg_core.pipeline import ScenePipeline
 from geoseg_core.prompts import Prompt
+from geoseg_core.results import ScaleState
 from geoseg_core.views import FrameSet
 from geoseg_ros import msg
 from geoseg_ros.diagnostics import Statistics
@@ -42,6 +43,7 @@ class Scene:
         self._tell = tell
         self._newest: FrameSet | None = None
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._told = ScaleState()
 
     def process(self, arrival: Arrival) -> None:
         """One set, from messages to messages. Without any task it is only counted."""
@@ -73,11 +75,20 @@ class Scene:
         core_ns = time.monotonic_ns()
         self._newest = result.frames
         self._statistics.newest = result
+        self._tell_scale(result.scale)
         self._outputs.publish(result)
         times_ms |= {stage: ms for stage, ms in result.stage_ms.items() if stage != "total"}
         times_ms["core"] = (core_ns - begun_ns) / 1e6
         times_ms["publish"] = (time.monotonic_ns() - core_ns) / 1e6
         return True
+
+    def _tell_scale(self, scale: ScaleState) -> None:
+        if scale.status != self._told.status:
+            deviation = f" from {scale.source}, {scale.standard_deviation:.1%}" if scale.source else ""
+            self._tell(f"the scale is {scale.status.name}{deviation}")
+        if bool(scale.drift) != bool(self._told.drift):
+            self._tell(f"drift alarm: {scale.drift}" if scale.drift else "drift alarm: over")
+        self._told = scale
 
     def _flush_resized(self, frames: FrameSet) -> None:
         for view in frames.views:

@@ -42,7 +42,7 @@ def transforms_to_msg(view: View, stamp_ns: int) -> TFMessage:
 
 
 class LiveCameras:
-    """Publishes views of a scene on the topics of their cameras.
+    """Publishes views of a scene on the topics of their cameras; of each what it has.
 
     Args:
         views: one for each camera; taken from the shared test scene where there are none.
@@ -66,17 +66,19 @@ class LiveCameras:
 
     def publish_poses(self) -> None:
         for view in self.views.values():
-            self._tf_static.publish(transforms_to_msg(view, 0))
+            if view.camera_to_world is not None:
+                self._tf_static.publish(transforms_to_msg(view, 0))
 
     def messages(self, name: str, stamp_ns: int) -> dict[str, Any]:
-        """image, depth and camera_info of one camera at one instant."""
+        """image, and as far as known depth and camera_info, of one camera at one instant."""
         view = self.views[name]
         header = header_to_msg(stamp_ns, view.frame_id)
-        return {
-            "image": image_to_msg(view.image, "rgb8", header),
-            "depth": image_to_msg(view.depth_m, "32FC1", header),
-            "camera_info": calibration_to_msg(view.intrinsics, view.size, header),
-        }
+        found = {"image": image_to_msg(view.image, "rgb8", header)}
+        if view.depth_m is not None:
+            found["depth"] = image_to_msg(view.depth_m, "32FC1", header)
+        if view.intrinsics is not None:
+            found["camera_info"] = calibration_to_msg(view.intrinsics, view.size, header)
+        return found
 
     def publish(self, stamp_ns: int | None = None, names: tuple[str, ...] | None = None, **changed: Any) -> int:
         """One set; `changed` replaces messages, e.g. ego_image=message. Returns the stamp."""
@@ -217,8 +219,14 @@ class Live:
 
 
 @contextmanager
-def live_node(folder: Path, module: str = "geoseg_ros.nodes.perception", **parameters: Any) -> Iterator[Live]:
-    """A node in its own process on a domain of its own, with two small cameras and diagnostics heard."""
+def live_node(
+    folder: Path, module: str = "geoseg_ros.nodes.perception", views: list[View] | None = None, **parameters: Any
+) -> Iterator[Live]:
+    """A node in its own process on a domain of its own, with two small cameras and diagnostics heard.
+
+    Args:
+        views: what its cameras see, as LiveCameras takes them.
+    """
     from geoseg_ros.environment import ros_environment
 
     with pytest.MonkeyPatch.context() as patch:
@@ -228,4 +236,4 @@ def live_node(folder: Path, module: str = "geoseg_ros.nodes.perception", **param
         log = folder / "node.log"
         with bench() as made, perception(dict(os.environ), log, module, **parameters) as process:
             made.listen(DiagnosticArray, "/diagnostics")
-            yield Live(made, LiveCameras(made.node), log, process)
+            yield Live(made, LiveCameras(made.node, views=views), log, process)

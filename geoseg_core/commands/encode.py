@@ -6,24 +6,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
+from geoseg_core.config import build_from_words
 from geoseg_core.errors import BadInput
 from geoseg_core.evaluation.cloud_picture import render_cloud
 from geoseg_core.evaluation.pictures import write_png
 from geoseg_core.evaluation.ply import write_ply
+from geoseg_core.geometry.choice import CHOICES, GeometryConfig, load_encoder
 from geoseg_core.geometry.encoder import EncodedScene, GeometryEncoder, ViewGeometry
-from geoseg_core.geometry.pi3.encoder import Pi3Encoder, Pi3EncoderConfig
-from geoseg_core.geometry.pi3.model import Pi3
-from geoseg_core.geometry.pi3.pi3x import Pi3X
-from geoseg_core.geometry.vggt.encoder import VggtEncoder, VggtEncoderConfig
-from geoseg_core.geometry.vggt.model import Vggt
 from geoseg_core.imaging import decode_compressed, to_rgb
 from geoseg_core.results import LabelledCloud
 from geoseg_core.views import FrameSet, View
-from geoseg_core.weights.store import weights_file
 
-MODELS = ("vggt-1b", "vggt-1b-commercial", "pi3", "pi3x")
+MODELS = {name: encoder for encoder, choice in CHOICES.items() for name in choice.weights}
 CLOUD_POINTS = 1_000_000
 
 
@@ -31,38 +26,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare images, weights and output."""
     parser.add_argument("images", nargs="+", type=Path, help="PNG or JPEG photographs of one scene")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
-    parser.add_argument("--model", choices=MODELS, default=MODELS[0], help="network, by the name of its weights")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="its safetensors file, if not in the store")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
-    parser.add_argument("--bf16", action="store_true", help="run the network in bfloat16")
+    parser.add_argument("--model", choices=MODELS, default="vggt-1b", help="network, by the name of its weights")
+    parser.add_argument("--weights", metavar="FILE", help="its safetensors file, if not in the store")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
+        help="a setting of the geometry, such as vggt.side=392 or device=cpu; repeatable",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Encode and write.
 
     Raises:
-        BadInput: an image or the weights cannot be read.
+        BadInput: an image or the weights cannot be read; BadConfig: an unknown setting.
     """
     frames = read_images(arguments.images)
-    path = arguments.weights or weights_file(arguments.model)
-    encoder = load_encoder(arguments.model, path, arguments.device, arguments.bf16)
-    encode_to(encoder, frames, arguments.out)
+    chosen = [f"encoder={MODELS[arguments.model]}", f"weights={arguments.weights or arguments.model}"]
+    loaded = load_encoder(build_from_words(GeometryConfig, [*chosen, *arguments.overrides]))
+    print(f"encoder {loaded.encoder.name}, {loaded.weights}")
+    encode_to(loaded.encoder, frames, arguments.out)
     print(f"{len(frames.views)} views; cameras.json, depth, cloud.ply and picture.png in {arguments.out}")
     return 0
-
-
-def load_encoder(name: str, path: Path, device: str, reduced: bool) -> GeometryEncoder:
-    """The encoder with the weights of a file.
-
-    Raises:
-        BadInput: the file does not fit the network.
-    """
-    dtype, precision = (torch.bfloat16, "bf16") if reduced else (torch.float32, "fp32")
-    if name == "pi3":
-        return Pi3Encoder(Pi3.from_checkpoint(path, dtype=dtype).to(device), Pi3EncoderConfig(precision=precision))
-    if name == "pi3x":
-        return Pi3Encoder(Pi3X.from_checkpoint(path, dtype=dtype).to(device), Pi3EncoderConfig(precision=precision))
-    return VggtEncoder(Vggt.from_checkpoint(path, dtype=dtype).to(device), VggtEncoderConfig(precision=precision))
 
 
 def read_images(paths: list[Path]) -> FrameSet:

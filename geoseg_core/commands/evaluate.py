@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from geoseg_core.config import settings
+from geoseg_core.config import build_from_words, settings
 from geoseg_core.datasets.bag_file import BagFile
 from geoseg_core.datasets.bag_format import SUFFIXES
 from geoseg_core.datasets.rosbag import BagSequence
@@ -24,7 +24,6 @@ from geoseg_core.pipeline import TASKS, PipelineConfig, ScenePipeline
 from geoseg_core.resources import resource
 from geoseg_core.results import SceneResult
 
-METHOD = "rgbd"
 SAMPLE_BAG = "bags/tabletop"
 
 
@@ -32,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the bag, what is measured and where the results go."""
     parser.add_argument("bag", type=Path, nargs="?", help="bag of the documented format (default: the sample bag)")
     parser.add_argument("--tasks", default=",".join(TASKS), help=f"comma-separated, of {', '.join(TASKS)}")
-    parser.add_argument("--weights", help="weights of a learned method (the method rgbd uses none)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
+        help="a setting of the pipeline, such as geometry.encoder=vggt; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--weights", metavar="NAME|FILE", help="the encoder's weights: --set geometry.weights=...")
     parser.add_argument("--json", type=Path, metavar="FILE", help="report file (default: OUT/report.json)")
     parser.add_argument("--out", type=Path, default=Path("out/evaluate"), help="folder for report and pictures")
     parser.add_argument("--sets", type=int, default=0, metavar="N", help="only the first N sets")
@@ -42,21 +45,24 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate, write everything, print the summary.
 
     Raises:
-        BadInput: the bag cannot be read; BadConfig: unknown tasks or a negative number of sets.
+        BadInput: the bag or the weights cannot be read; BadConfig: unknown tasks or settings.
     """
     config = _config(arguments)
-    if arguments.weights:
-        print(f"--weights {arguments.weights}: the method {METHOD} uses no weights, none are loaded")
-    bag = arguments.bag or resource(SAMPLE_BAG)
-    sequence = BagSequence(bag)
-    pipeline = ScenePipeline(replace(PipelineConfig(), tasks=_pipeline_tasks(config.tasks)))
+    pipeline_config = _pipeline_config(arguments, config.tasks)
+    method = pipeline_config.geometry.encoder
+    sequence = BagSequence(arguments.bag or resource(SAMPLE_BAG))
+    pipeline = ScenePipeline(pipeline_config)
+    if pipeline.loaded.weights is not None:
+        print(f"encoder {method}, {pipeline.loaded.weights}")
+    elif arguments.weights:
+        print(f"--weights {arguments.weights}: the method {method} uses no weights, none are loaded")
     evaluator = Evaluator(pipeline, sequence.cameras[0], sequence.objects, config)
     gallery = Gallery(arguments.out)
     refused = _evaluate(sequence, evaluator, gallery)
     processed, dropped = len(evaluator.history), refused + sequence.counts["sets_without_pose"]
     sets = {"received": processed + dropped, "processed": processed, "dropped": dropped}
     latency_ms = percentiles(evaluator.stage_samples())
-    report = make_report(sequence.path.name, "lockstep", METHOD, evaluator.report(METHOD), sets, latency_ms)
+    report = make_report(sequence.path.name, "lockstep", method, evaluator.report(method), sets, latency_ms)
     path = arguments.json or arguments.out / "report.json"
     write_report(path, report)
     written = [path, *gallery.close(), *write_plots(arguments.out, evaluator.history, evaluator.stage_samples())]
@@ -68,6 +74,12 @@ def _config(arguments: argparse.Namespace) -> EvaluationConfig:
     known = {each.name: each for each in settings(EvaluationConfig)}
     tasks = tuple(arguments.tasks.split(","))
     return EvaluationConfig(tasks=known["tasks"].check(tasks), max_sets=known["max_sets"].check(arguments.sets))
+
+
+def _pipeline_config(arguments: argparse.Namespace, tasks: Sequence[str]) -> PipelineConfig:
+    chosen = [f"geometry.weights={arguments.weights}"] if arguments.weights else []
+    config: PipelineConfig = build_from_words(PipelineConfig, [*arguments.overrides, *chosen])
+    return replace(config, tasks=_pipeline_tasks(tasks))
 
 
 def _pipeline_tasks(tasks: Sequence[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from geoseg_core.cross_view.reprojection import CrossViewConfig, Transfer, visibility, warp_mask
+from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.geometry.encoder import ViewGeometry
 from geoseg_core.instances.lifting import labelled_cloud
 from geoseg_core.instances.segmenter import Layout
@@ -47,6 +48,11 @@ def flat_thing(object_id: int, label: str, layout: Layout, transfer: Transfer, f
         if masks[0].any()
     )
     return FlatThing(object_id, label, keyframes, first_seen_ns, layout.scene.frames.stamp_ns)
+
+
+def moved_thing(thing: FlatThing, moved: Similarity) -> FlatThing:
+    """The same thing in a world, or a unit, that is another one."""
+    return replace(thing, keyframes=tuple(replace(key, view=moved.view(key.view)) for key in thing.keyframes))
 
 
 def flat_masks_now(thing: FlatThing, layout: Layout, config: CrossViewConfig) -> tuple[ObjectMask, ...]:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from geoseg_core.config import setting
+from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.geometry.encoder import EncodedScene, ViewGeometry
 from geoseg_core.instances.clustering import ClusterConfig, cluster
 from geoseg_core.instances.identity import IdentityConfig, IdentityKeeper
@@ -74,6 +75,13 @@ class InstanceSegmenter:
         self.support = SupportFinder(self.config.support)
         self.keeper.clear()
         self._voxel_m = self._fine_m = 0.0
+
+    def move_world(self, moved: Similarity) -> None:
+        """The world or its unit is another one from now on: tracks go with it, planes are found anew."""
+        self.support = SupportFinder(self.config.support)
+        self._voxel_m = self._fine_m = 0.0
+        for track in self.keeper.tracks:
+            track.points, track.velocity = moved.apply(track.points), np.zeros(3)
 
     def update(self, scene: EncodedScene) -> Layout:
         """Take a new set apart, with the identities known so far."""

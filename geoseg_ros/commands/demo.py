@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from geoseg_core.commands.evaluate import METHOD, SAMPLE_BAG, expected_sets
+from geoseg_core.commands.evaluate import SAMPLE_BAG, expected_sets
 from geoseg_core.datasets.rosbag import BagSequence
 from geoseg_core.datasets.truth import TruthObject
 from geoseg_core.errors import GeosegError
@@ -31,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the bag and where the results go."""
     parser.add_argument("bag", type=Path, nargs="?", help="bag of the documented format (default: the sample bag)")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for report, pictures and logs")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
+        help="a parameter of the node, such as pipeline.geometry.encoder=vggt; repeatable",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     requests = choose_requests(first, names, sequence.cameras[0])
     print(f"demo: {sequence.path}, {', '.join(sequence.cameras)}, ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}")
     try:
-        live = run_live(sequence, requests, arguments.out)
+        live = run_live(sequence, requests, arguments.out, arguments.overrides)
     except KeyboardInterrupt:
         print("\ndemo: interrupted; its processes have ended")
         return INTERRUPTED
@@ -84,10 +88,11 @@ def measure(
             gallery.add(instant)
     if scores.processed == 0:
         raise GeosegError(f"expected results for the bag's sets, got none; see the logs in {out}")
+    method = live.follower.diagnostics.get("encoder", "unknown")
     samples = {"end_to_end": live.follower.end_to_end_ms}
     sets = {"received": scores.received, "processed": scores.processed, "dropped": scores.received - scores.processed}
     latency_ms = {**stage_latency(live.follower.diagnostics), **percentiles(samples)}
-    report = make_report(sequence.path.name, "live", METHOD, scores.report(METHOD), sets, latency_ms)
+    report = make_report(sequence.path.name, "live", method, scores.report(method), sets, latency_ms)
     write_report(out / "report.json", report)
     written = [out / "report.json", *gallery.close(), *write_plots(out, scores.history, samples)]
     print("".join(f"{note}\n" for note in gallery.notes), end="")
@@ -102,7 +107,7 @@ def stage_latency(diagnostics: dict[str, str]) -> dict[str, dict[str, float]]:
 
 def table(report: dict[str, Any], names: Sequence[str]) -> list[str]:
     """IoU of each object in each direction, instance figures, latencies and drops."""
-    cross_view, instances = report["cross_view"][METHOD], report["instances"][METHOD]
+    (cross_view,), (instances,) = (report[task].values() for task in ("cross_view", "instances"))
     ways = ("ego_to_exo", "exo_to_ego")
     rows = [(name, *(cross_view[way]["per_object"].get(name) for way in ways)) for name in dict.fromkeys(names)]
     rows.append(("mean", *(cross_view[way]["iou"] for way in ways)))

@@ -34,19 +34,22 @@ class LiveRun:
     notes: tuple[str, ...]
 
 
-def run_live(sequence: BagSequence, requests: Sequence[Request], out: Path) -> LiveRun:
+def run_live(
+    sequence: BagSequence, requests: Sequence[Request], out: Path, overrides: Sequence[str] = ()
+) -> LiveRun:
     """Replay a bag into live nodes, each in its own process, with this process as their client.
 
     Args:
         sequence: the bag that is replayed.
         requests: clicks on its first set.
         out: folder for the logs of the children.
+        overrides: parameters of the node, as NAME=VALUE.
 
     Raises:
         ChildFailed: a child ended before its time; GeosegError: the node did not get ready.
     """
     cameras = f"cameras=[{', '.join(sequence.cameras)}]"
-    parameters = (cameras, f"world_frame={sequence.world_frame}", "use_sim_time=true")
+    parameters = (cameras, f"world_frame={sequence.world_frame}", "use_sim_time=true", *overrides)
     bringup = geoseg_command("bringup", *(word for each in parameters for word in ("--set", each)))
     with _client(sequence.cameras) as (follower, spin), Child("bringup", bringup, out / "bringup.log", {}) as node:
         _wait_until_active(follower, spin, node)

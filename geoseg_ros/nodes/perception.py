@@ -73,15 +73,21 @@ class PerceptionNode(LifecycleNode):
         config = self._configuration.config
         log = self.get_logger()
         try:
-            if config.pipeline.tasks:
-                warm_up(self.make_pipeline())
             pipeline = self.make_pipeline()
+            if config.pipeline.tasks:
+                warm_up(ScenePipeline(config.pipeline, pipeline.loaded))
+                pipeline.reset_memory()
         except GeosegError as error:
             log.error(f"not configured: {error}")
             return FAILURE
-        self._statistics = Statistics(log.warning)
+        encoder, weights = config.pipeline.geometry.encoder, pipeline.loaded.weights
+        model = {"encoder": encoder}
+        if weights is not None:
+            log.info(f"encoder {encoder}, {weights}")
+            model |= {"weights": weights.name, "licence": weights.licence}
+        self._statistics = Statistics(log.warning, model)
         self._rig = CameraRig(config.cameras, config.world_frame)
-        self._outputs = Outputs(self, config.cameras, config.world_frame, config.pipeline.geometry.encoder)
+        self._outputs = Outputs(self, config.cameras, config.world_frame, encoder)
         builder = FrameBuilder(self._rig, config, self._statistics)
         self._scene = Scene(
             pipeline, builder, self._outputs, self._statistics, config.pipeline.tasks, self.get_clock(), log.info

@@ -217,7 +217,7 @@ def test_wrong_parameters_are_refused_with_a_reason_and_nothing_changes(live):
     assert set_parameter(live, "prompt_timeout_s", type=double, double_value=3.0) == ""
     assert "range" in set_parameter(live, "prompt_timeout_s", type=double, double_value=-1.0)
     wrong = set_parameter(live, "pipeline.geometry.encoder", type=text, string_value="magic")
-    assert "pipeline.geometry.encoder: expected one of ['rgbd'], got 'magic'" in wrong
+    assert "pipeline.geometry.encoder: expected one of ['rgbd', 'vggt'" in wrong
     assert "read-only" in set_parameter(live, "world_frame", type=text, string_value="map")
     got = live.call(GetParameters, "get_parameters", names=["prompt_timeout_s", "world_frame"]).values
     assert (got[0].double_value, got[1].string_value) == (3.0, "world")

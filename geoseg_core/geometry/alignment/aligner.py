@@ -43,9 +43,7 @@ class AlignmentConfig:
     tf_deviation: float = setting(0.01, "relative standard deviation of the baselines that tf gives", "", 0.0, 1.0)
     size_deviation: float = setting(0.05, "the same of the measured extent of an object of known size", "", 0.0, 1.0)
     metric_deviation: float = setting(0.1, "the same of a network's own guess of metres (pi3x)", "", 0.0, 1.0)
-    known_sizes: tuple[str, ...] = setting(
-        (), "labels of followed objects with their longest edge in metres, as label=0.12"
-    )
+    known_sizes: str = setting("", "labels of followed objects with their longest edge in metres, as mug=0.12, box=0.3")
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
 
@@ -219,19 +217,20 @@ def known_cameras(frames: FrameSet) -> dict[str, np.ndarray]:
     return {camera: pose for camera, pose in poses.items() if pose is not None and np.isfinite(pose).all()}
 
 
-def known_sizes(words: Sequence[str]) -> dict[str, float]:
-    """Sizes in metres by label, of words such as "mug=0.12".
+def known_sizes(words: str) -> dict[str, float]:
+    """Sizes in metres by label, of words such as "mug=0.12, box=0.3".
 
     Raises:
-        BadConfig: a word of another form.
+        BadConfig: words of another form.
     """
     sizes = {}
-    for word in words:
+    for word in filter(None, words.split(",")):
         label, _, number = word.partition("=")
         try:
-            sizes[label] = float(number)
+            size_m = float(number)
         except ValueError:
-            sizes[label] = 0.0
-        if not (label and 0 < sizes[label] < float("inf")):
+            size_m = 0.0
+        if not (label.strip() and 0 < size_m < float("inf")):
             raise BadConfig(f"known_sizes: expected words such as mug=0.12, got {word!r}")
+        sizes[label.strip()] = size_m
     return sizes

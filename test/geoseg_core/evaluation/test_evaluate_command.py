@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from safetensors.torch import save_file
 from small_bag import write_small_bag
+from small_models import VGGT, small_vggt
 
 from geoseg_core import cli
+from geoseg_core.weights.chosen import config_metadata
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,19 @@ def test_tasks_and_sets_are_chosen_and_weights_are_named_as_unused(bag, tmp_path
     assert report["sets"]["processed"] == 2
     assert "instances" in report and "cross_view" not in report and "prompts" not in report
     assert "--weights big.pt: the method rgbd uses no weights" in capsys.readouterr().out
+
+
+def test_a_network_is_evaluated_by_its_settings(bag, tmp_path, capsys):
+    weights = tmp_path / "small.safetensors"
+    save_file(small_vggt().state_dict(), weights, metadata=config_metadata(VGGT))
+    words = ("--set", "geometry.encoder=vggt", "--set", "geometry.vggt.side=56", "--set", "geometry.device=cpu")
+    assert evaluate(bag, "--out", tmp_path, "--tasks", "instances", "--sets", "2", "--weights", weights, *words) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert 0 <= report["instances"]["vggt"]["ap50"] <= 1 and report["sets"]["processed"] == 2
+    assert "vggt is not measured" in report["geometry"]["reason"]
+    assert f"encoder vggt, weights small ({weights}), licence: not known" in capsys.readouterr().out
+    assert evaluate(bag, "--out", tmp_path, "--set", "geometry.encoder=eyes") == 1
+    assert "geometry.encoder: expected one of ['rgbd', 'vggt'" in capsys.readouterr().err
 
 
 def test_without_instances_the_pictures_show_images(bag, tmp_path):

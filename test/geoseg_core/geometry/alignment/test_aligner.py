@@ -160,7 +160,7 @@ def test_a_scale_that_jumps_raises_the_alarm_and_begins_anew() -> None:
 
 
 def test_an_object_of_known_size_gives_the_metre() -> None:
-    aligner = Aligner(AlignmentConfig(known_sizes=("mug=0.12", "box=0.3")))
+    aligner = Aligner(AlignmentConfig(known_sizes="mug=0.12, big box=0.3"))
     aligned = aligner.align(predicted())
     unit = aligned.views[0].depth_m.max() / TRUTH[0].depth_m.max()
     aligner.observe_size("mug", 0.12 * unit)
@@ -174,7 +174,7 @@ def test_an_object_of_known_size_gives_the_metre() -> None:
 @pytest.mark.parametrize("word", ["mug", "mug=", "=0.1", "mug=-1", "mug=nan", "mug=inf"])
 def test_sizes_that_are_none_are_refused(word: str) -> None:
     with pytest.raises(BadConfig, match="mug=0.12"):
-        Aligner(AlignmentConfig(known_sizes=(word,)))
+        Aligner(AlignmentConfig(known_sizes=word))
 
 
 def test_a_metric_network_is_believed_until_something_better_comes() -> None:

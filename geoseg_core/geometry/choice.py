@@ -1,0 +1,153 @@
+"""Which encoder gives a frame set its geometry, and with what weights. One row of CHOICES for each encoder.
+
+Networks, and torch with them, are imported only when one of them is chosen: without, a node starts seconds sooner.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from geoseg_core.config import setting
+from geoseg_core.errors import BadConfig, BadInput
+from geoseg_core.geometry.alignment.aligner import Aligner, AlignmentConfig
+from geoseg_core.geometry.encoder import GeometryEncoder
+from geoseg_core.geometry.pi3.encoder import Pi3EncoderConfig
+from geoseg_core.geometry.rgbd import RgbdConfig, RgbdEncoder
+from geoseg_core.geometry.streaming.config import StreamingConfig
+from geoseg_core.geometry.vggt.encoder import VggtEncoderConfig
+from geoseg_core.weights.chosen import ChosenWeights, choose_weights, stored_config
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """An encoder, the weights that are in it, if it has any, and what makes it forget earlier sets."""
+
+    encoder: GeometryEncoder
+    weights: ChosenWeights | None = None
+    reset: Callable[[], None] = lambda: None
+
+
+def load_vggt(config: "GeometryConfig", weights: ChosenWeights, device: "torch.device") -> LoadedEncoder:
+    """VGGT without the head that no readout asks for."""
+    from geoseg_core.geometry.streaming.encoder import StreamingEncoder
+    from geoseg_core.geometry.vggt.config import VggtConfig
+    from geoseg_core.geometry.vggt.encoder import VggtEncoder
+    from geoseg_core.geometry.vggt.model import Vggt
+
+    sizes = stored_config(weights.path, VggtConfig())
+    sizes = replace(sizes, heads=tuple(head for head in sizes.heads if head != "points"))
+    encoder = VggtEncoder(Vggt.from_checkpoint(weights.path, sizes, config.vggt.dtype).to(device), config.vggt)
+    if not config.streaming:
+        return LoadedEncoder(encoder, weights)
+    stream = StreamingEncoder(encoder, config.stream)
+    return LoadedEncoder(stream, weights, stream.reset)
+
+
+def load_pi3(config: "GeometryConfig", weights: ChosenWeights, device: "torch.device") -> LoadedEncoder:
+    from geoseg_core.geometry.pi3.config import Pi3Config
+    from geoseg_core.geometry.pi3.encoder import Pi3Encoder
+    from geoseg_core.geometry.pi3.model import Pi3
+
+    sizes = stored_config(weights.path, Pi3Config())
+    model = Pi3.from_checkpoint(weights.path, sizes, config.pi3.dtype).to(device)
+    return LoadedEncoder(Pi3Encoder(model, config.pi3), weights)
+
+
+def load_pi3x(config: "GeometryConfig", weights: ChosenWeights, device: "torch.device") -> LoadedEncoder:
+    from geoseg_core.geometry.pi3.config import Pi3XConfig
+    from geoseg_core.geometry.pi3.encoder import Pi3Encoder
+    from geoseg_core.geometry.pi3.pi3x import Pi3X
+
+    sizes = stored_config(weights.path, Pi3XConfig())
+    model = Pi3X.from_checkpoint(weights.path, sizes, config.pi3.dtype).to(device)
+    return LoadedEncoder(Pi3Encoder(model, config.pi3), weights)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One encoder that needs weights.
+
+    Attributes:
+        load: makes it, on a device.
+        weights: names of published weights that fit it, the usual ones first; without any, a file must be named.
+        metric: whether its unit of length is a guess of the metre.
+        streams: whether it can be run as a stream.
+    """
+
+    load: Callable[["GeometryConfig", ChosenWeights, "torch.device"], LoadedEncoder]
+    weights: tuple[str, ...] = ()
+    metric: bool = False
+    streams: bool = False
+
+
+MEASURED = "rgbd"
+CHOICES = {
+    "vggt": Choice(load_vggt, ("vggt-1b", "vggt-1b-commercial"), streams=True),
+    "pi3": Choice(load_pi3, ("pi3",)),
+    "pi3x": Choice(load_pi3x, ("pi3x",), metric=True),
+}
+
+
+@dataclass(frozen=True)
+class GeometryConfig:
+    """How a frame set gets its geometry."""
+
+    encoder: str = setting(MEASURED, "what gives depth and poses", choices=(MEASURED, *CHOICES))
+    weights: str = setting("", "weights by name (`geoseg weights list`) or file; empty for the encoder's usual ones")
+    device: str = setting("auto", "where a network runs: auto (a GPU if there is one), cpu, cuda, cuda:1 ...")
+    streaming: bool = setting(False, "whether vggt sees a set in the light of those before it")
+    rgbd: RgbdConfig = field(default_factory=RgbdConfig)
+    vggt: VggtEncoderConfig = field(default_factory=VggtEncoderConfig)
+    pi3: Pi3EncoderConfig = field(default_factory=Pi3EncoderConfig)
+    stream: StreamingConfig = field(default_factory=StreamingConfig)
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
+
+
+def load_encoder(config: GeometryConfig) -> LoadedEncoder:
+    """The configured encoder with its weights.
+
+    Raises:
+        BadInput: weights that are not here (the message names the command that gets them) or do not fit.
+        BadConfig: a device that is not there, or streaming with an encoder that can't.
+    """
+    if config.streaming and not (config.encoder in CHOICES and CHOICES[config.encoder].streams):
+        able = [name for name, choice in CHOICES.items() if choice.streams]
+        raise BadConfig(f"geometry.streaming: expected one of the encoders {able}, got {config.encoder!r}; turn it off")
+    if config.encoder == MEASURED:
+        return LoadedEncoder(RgbdEncoder(config.rgbd))
+    choice = CHOICES[config.encoder]
+    words = config.weights or next(iter(choice.weights), "")
+    if not words:
+        raise BadInput(f"geometry.weights: expected a file for the encoder {config.encoder!r}, got none; name one")
+    weights = choose_weights(words)
+    return choice.load(config, weights, device_named(config.device))
+
+
+def aligner_for(config: GeometryConfig) -> Aligner | None:
+    """What brings the encoder's scenes to metres; None for measured depth, which is there."""
+    if config.encoder == MEASURED:
+        return None
+    return Aligner(config.alignment, config.rgbd, CHOICES[config.encoder].metric)
+
+
+def device_named(name: str) -> "torch.device":
+    """A device by its name; "auto" is the first GPU, or the CPU without one.
+
+    Raises:
+        BadConfig: no such device, or it is not there.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BadConfig(f"geometry.device: expected auto, cpu or cuda:0, got {name!r}") from error
+    here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= here):
+        raise BadConfig(f"geometry.device: expected cpu or one of {here} CUDA devices, got {name!r}")
+    return device
