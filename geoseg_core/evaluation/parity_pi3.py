@@ -50,11 +50,11 @@ POSE = {"after_blocks": "pose_after"}
 SECTIONS = {"encoder": VIT, "decoder": TRUNK, "heads": HEAD}
 SECTIONS_X = SECTIONS | {"conv_head": CONVOLUTION, "metric": METRIC, "pose_inject": POSE}
 MODULES = {"points": "point", "confidence": "conf", "camera": "camera"}
-EVERYTHING = {"all_conditions", "all", "partial", "partial_conditions", "masked"}
-# The words of a case's name, and the conditions that they stand for.
+# The words of a case's name: conditions, those that say that the stored masks count, and those without meaning.
 CONDITION_WORDS = {"depth": "depth", "depths": "depth", "intrinsics": "intrinsics", "rays": "rays", "ray": "rays"}
 CONDITION_WORDS |= {"poses": "poses", "pose": "poses"}
-MASK_WORDS = {"partial", "masked"}
+MASK_WORDS = {"partial", "masked", "single", "one"}
+LESS_WORDS = {"no", "without"}
 FILL_WORDS = {"and", "only", "with", "conditions"}
 
 
@@ -124,23 +124,27 @@ def head_decoders(model: Pi3Trunk, features: Tensor, images: Tensor) -> dict[str
 
 
 def conditions_of(case: str, inputs: Mapping[str, Tensor]) -> Conditions | None:
-    """The conditions of a case: by its name, or by the words that it consists of (`rays_and_poses`, `depth_only`,
-    `poses_partial`). A tensor may be given for one case alone, as `<case>.depths`.
+    """The conditions of a case, by the words of its name: `images_only`, `all_conditions`, `partial` (all, with the
+    stored masks), `rays_and_poses`, `depth_only`, `poses_partial`, `no_depth`. A tensor may be given for one case alone,
+    as `<case>.depths`.
 
     Raises:
         BadInput: a case whose name says nothing.
     """
-    if case == "images_only":
-        return None
-    given = {**inputs, **{name.removeprefix(f"{case}."): each for name, each in inputs.items()}}
     words = set(case.split("_")) - FILL_WORDS
-    masked = bool(words & MASK_WORDS)
-    words -= MASK_WORDS
-    if case in EVERYTHING:
-        words = {"depth", "poses", "intrinsics" if "intrinsics" in given else "rays"}
-    if not words or words - set(CONDITION_WORDS):
+    masked, less = bool(words & MASK_WORDS), bool(words & LESS_WORDS)
+    names = words - MASK_WORDS - LESS_WORDS - {"all"}
+    if names == {"images"}:
+        return None
+    if not words or names - set(CONDITION_WORDS):
         raise BadInput(f"expected a case named for its conditions ({sorted(CONDITION_WORDS)}), got {case!r}")
-    asked = {CONDITION_WORDS[word] for word in words}
+    given = {**inputs, **{name.removeprefix(f"{case}."): each for name, each in inputs.items()}}
+    everything = {"depth", "poses", "intrinsics" if "intrinsics" in given else "rays"}
+    asked = {CONDITION_WORDS[word] for word in names}
+    if less:
+        asked = everything - asked if asked else set()
+    elif not asked:
+        asked = everything
     masks = {name: given.get(f"mask_add_{name}") if masked else None for name in ("depth", "ray", "pose")}
     return Conditions(
         depth=given["depths"] if "depth" in asked else None,

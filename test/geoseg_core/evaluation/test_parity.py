@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from geoseg_core import cli
+from geoseg_core.errors import BadInput
 from geoseg_core.evaluation.parity import Row, compare_tensor, run_one
 from geoseg_core.evaluation.parity_field import compare_labels
 from geoseg_core.evaluation.parity_kinds import RUNNERS
@@ -170,3 +171,15 @@ def test_cases_are_read_from_their_names() -> None:
     only = conditions_of("depth_only", inputs)
     assert only is not None and only.depth is not None and only.camera_to_world is None and only.depth_mask is None
     assert conditions_of("images_only", inputs) is None
+    everything = conditions_of("all_conditions", inputs)
+    assert everything is not None and everything.intrinsics is not None and everything.depth_mask is None
+    partial = conditions_of("partial", inputs | {"partial.depths": torch.zeros(1, 2)})
+    assert partial is not None and partial.depth_mask is not None and partial.pose_mask is None
+    assert partial.depth is not None and not partial.depth.any()
+    less = conditions_of("no_depth", inputs)
+    assert less is not None and less.depth is None and less.intrinsics is not None
+    assert less.camera_to_world is not None
+    none = conditions_of("no_conditions", inputs)
+    assert none is not None and none.depth is None and none.camera_to_world is None and none.intrinsics is None
+    with pytest.raises(BadInput, match="upside_down"):
+        conditions_of("upside_down", inputs)
