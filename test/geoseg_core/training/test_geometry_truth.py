@@ -8,7 +8,7 @@ from small_models import small_vggt
 
 from geoseg_core.datasets.sample import Sample, collate
 from geoseg_core.errors import BadInput
-from geoseg_core.training.correspondences import random_queries, true_tracks
+from geoseg_core.training.losses.track_truth import random_queries, true_tracks
 from geoseg_core.training.losses.teacher import taught
 from geoseg_core.training.losses.truth import geometry_truth
 
@@ -70,7 +70,7 @@ def test_a_sample_without_poses_teaches_no_geometry() -> None:
     bare = collate([Sample(torch.zeros(1, 3, 4, 4), depth=torch.ones(1, 4, 4))])
     with pytest.raises(BadInput, match="expected depth, intrinsics and camera_to_world to learn from"):
         geometry_truth(bare)
-    with pytest.raises(BadInput, match="expected depth, intrinsics and camera_to_world for tracks"):
+    with pytest.raises(BadInput, match="expected depth and cameras"):
         true_tracks(bare, torch.zeros(1, 1, 2))
 
 
@@ -127,6 +127,6 @@ def test_a_teachers_word_takes_the_place_of_the_truth() -> None:
     said = teacher(torch.nn.functional.interpolate(images[0], (42, 56), mode="bilinear", antialias=True)[None])
     fields = said.pose_encodings[-1][..., 7:]
     assert torch.allclose(truth.encodings[..., 7:], fields, atol=1e-5), "the same fields of view at another size"
-    sure = taught(Sample(images), teacher, least_confidence=float(said.depth_confidence.median()))
+    sure = taught(Sample(images), teacher, least_confidence=float(said.depth_confidence.detach().median()))
     assert sure.depth is not None
     assert 0.2 < float((sure.depth > 0).float().mean()) < 0.8

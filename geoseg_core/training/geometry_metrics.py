@@ -1,0 +1,83 @@
+"""Figures and pictures of predicted geometry of a batch, in the words of the evaluation's tables."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoseg_core.datasets.sample import Sample
+from geoseg_core.evaluation.geometry import (
+    area_under_curve,
+    depth_errors,
+    direction_error_deg,
+    relative_pose,
+    rotation_error_deg,
+)
+from geoseg_core.geometry.vggt.pose_encoding import decode_pose
+from geoseg_core.geometry.vggt.track_head import Tracks
+from geoseg_core.training.losses.track_truth import TrueTracks
+from geoseg_core.training.pictures import depth_colours
+
+
+def camera_figures(encodings: Tensor, batch: Sample) -> dict[str, float]:
+    """Errors of the cameras (B, V, 9) against the first one: medians, and the area under the curve up to 30 degrees."""
+    assert batch.camera_to_world is not None and batch.intrinsics is not None
+    height, width = batch.images.shape[-2:]
+    world_to_camera, matrices = decode_pose(encodings.float(), (height, width))
+    last = world_to_camera.new_tensor([0, 0, 0, 1]).expand(*world_to_camera.shape[:2], 1, 4)
+    found = torch.cat((world_to_camera, last), dim=-2).double().inverse().cpu().numpy()
+    true = batch.camera_to_world.double().cpu().numpy()
+    rotations, directions = [], []
+    for scene, truth in zip(found, true, strict=True):
+        for view in range(1, len(scene)):
+            pair = relative_pose(scene[0], scene[view]), relative_pose(truth[0], truth[view])
+            rotations.append(rotation_error_deg(*pair))
+            directions.append(direction_error_deg(*pair))
+    focal = (matrices[..., 0, 0] / batch.intrinsics[..., 0, 0]).log().abs().mean()
+    figures = {"focal_off": float(focal)}
+    if rotations:
+        figures["rotation_deg"] = float(np.median(rotations))
+        figures["direction_deg"] = float(np.median(directions))
+        figures["auc30"] = area_under_curve(np.maximum(rotations, directions).tolist())
+    return figures
+
+
+def depth_figures(depth: Tensor, batch: Sample) -> dict[str, float]:
+    """AbsRel and delta < 1.25, after one scale for each scene."""
+    assert batch.depth is not None
+    pairs = zip(depth.float().cpu().numpy(), batch.depth.cpu().numpy(), strict=True)
+    errors = [depth_errors(list(found), list(true)) for found, true in pairs if (true > 0).any()]
+    if not errors:
+        return {}
+    abs_rel, within = np.mean(errors, axis=0)
+    return {"abs_rel": float(abs_rel), "delta125": float(within)}
+
+
+def track_figures(tracks: Tracks, truth: TrueTracks, batch: Sample, near: float) -> dict[str, float]:
+    """Share of visible points found within a part of the image's width, and of right answers about visibility; in all
+    views but the first."""
+    visible, known = truth.visible[:, 1:], truth.known[:, 1:]
+    figures: dict[str, float] = {}
+    if bool(visible.any()):
+        away = (tracks.points_px[-1] - truth.points_px)[:, 1:].norm(dim=-1)
+        figures["tracks_near"] = float((away <= near * batch.images.shape[-1])[visible].float().mean())
+    if bool(known.any()):
+        figures["visibility_right"] = float(((tracks.visibility[:, 1:] > 0.5) == visible)[known].float().mean())
+    return figures
+
+
+def depth_rows(batch: Sample, depth: Tensor | None) -> np.ndarray:
+    """(H', W', 3) uint8: for each scene a row of its views, then of their true depth, then of the depth found, brought
+    to the true scale."""
+    assert batch.depth is not None
+    rows = []
+    for number, (images, true) in enumerate(zip(batch.images.cpu(), batch.depth.cpu().numpy(), strict=True)):
+        row = [(images.permute(0, 2, 3, 1).clamp(0, 1) * 255).byte().numpy()]
+        near, far = np.quantile(true[true > 0], (0.02, 0.98)) if (true > 0).any() else (1.0, 2.0)
+        row.append(depth_colours(true, near, far))
+        if depth is not None:
+            found = depth[number].float().cpu().numpy()
+            both = (true > 0) & (found > 0)
+            scale = np.median(true[both] / found[both]) if both.any() else 1.0
+            row.append(depth_colours(found * scale, near, far))
+        rows.append(np.concatenate([np.concatenate(list(part), axis=1) for part in row]))
+    return np.concatenate(rows)
