@@ -20,6 +20,7 @@ COMMANDS = {
     "encode": ("geoseg_core.commands.encode", "cameras, depth and a cloud of photographs of one scene"),
     "parity": ("geoseg_core.commands.parity", "compare the models with stored numbers of the published ones"),
     "train": ("geoseg_core.commands.train", "train a model, or go on with a training"),
+    "worlds": ("geoseg_core.commands.worlds", "look at procedural scenes with their ground truth"),
     "weights": ("geoseg_core.commands.weights", "list, fetch, verify and convert published weights"),
     "config": ("geoseg_ros.commands.config", "print or write the generated YAML and parameter reference"),
 }

@@ -1,6 +1,6 @@
 """Things on a table: which, where, how they move; nothing goes through anything else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Arrangement:
         height: (B, K).
         position: (B, T, K, 3) origin in the world.
         yaw: (B, T, K).
+        rest_position, rest_yaw: (B, K, 3) and (B, K), where the things were put.
         mover: (B,) index of the thing that moves; mode (B,) how.
     """
 
@@ -38,6 +39,8 @@ class Arrangement:
     height: np.ndarray
     position: np.ndarray
     yaw: np.ndarray
+    rest_position: np.ndarray
+    rest_yaw: np.ndarray
     mover: np.ndarray
     mode: np.ndarray
 
@@ -48,14 +51,14 @@ def rectangles_overlap(first: np.ndarray, first_yaw: np.ndarray, first_half: np.
     offset = second - first
     turn = second_yaw - first_yaw
     cosine, sine = np.abs(np.cos(turn)), np.abs(np.sin(turn))
-    apart: np.ndarray = np.zeros(1, bool)
+    apart = []
     for yaw, own, other in ((first_yaw, first_half, second_half), (second_yaw, second_half, first_half)):
         c, s = np.cos(yaw), np.sin(yaw)
         along = np.abs(c * offset[..., 0] + s * offset[..., 1])
         across = np.abs(c * offset[..., 1] - s * offset[..., 0])
-        apart = apart | (along > own[..., 0] + cosine * other[..., 0] + sine * other[..., 1])
-        apart = apart | (across > own[..., 1] + sine * other[..., 0] + cosine * other[..., 1])
-    return ~apart
+        apart.append(along > own[..., 0] + cosine * other[..., 0] + sine * other[..., 1])
+        apart.append(across > own[..., 1] + sine * other[..., 0] + cosine * other[..., 1])
+    return np.asarray(~(apart[0] | apart[1] | apart[2] | apart[3]))
 
 
 def arrange(numbers: Numbers, config: WorldsConfig, area: np.ndarray, top: np.ndarray,
@@ -76,8 +79,16 @@ def arrange(numbers: Numbers, config: WorldsConfig, area: np.ndarray, top: np.nd
     kind[np.arange(count) >= wanted[:, None]] = NONE
     position, yaw, carrier = place(numbers, kind, half, height, flat, area, top)
     primitives.kind[np.repeat(kind < 0, MAX_PARTS, axis=1)] = NONE
-    position, yaw, mover, mode = move(numbers, kind, half, height, position, yaw, carrier, area, top, times)
-    return Arrangement(primitives, kind, half, height, position, yaw, mover, mode)
+    moving = move(numbers, kind, half, height, position, yaw, carrier, area, times)
+    positions, yaws, mover, mode = moving
+    return Arrangement(primitives, kind, half, height, positions, yaws, position, yaw, mover, mode)
+
+
+def settle(things: Arrangement, scenes: np.ndarray) -> Arrangement:
+    """The same with nothing moving in some scenes (B,) bool: there everything stays where it was put."""
+    position = np.where(scenes[:, None, None, None], things.rest_position[:, None], things.position)
+    yaw = np.where(scenes[:, None, None], things.rest_yaw[:, None], things.yaw)
+    return replace(things, position=position, yaw=yaw, mode=np.where(scenes, STILL, things.mode))
 
 
 def choose_kinds(numbers: Numbers, count: int) -> np.ndarray:
@@ -106,8 +117,8 @@ def build_things(kind: np.ndarray, sizes: np.ndarray) -> tuple[Primitives, np.nd
         rest[rows] = np.stack([np.broadcast_to(column, len(rows)) for column in columns], axis=1)
     scenes, things = kind.shape
     arrays = {name: value.reshape(scenes, things * MAX_PARTS, *value.shape[2:]) for name, value in vars(made).items()}
-    rest = rest.reshape(scenes, things, 5)
-    return Primitives(**arrays), rest[..., :2], rest[..., 2], rest[..., 3:]
+    facts_of = rest.reshape(scenes, things, 5)
+    return Primitives(**arrays), facts_of[..., :2], facts_of[..., 2], facts_of[..., 3:]
 
 
 def place(numbers: Numbers, kind: np.ndarray, half: np.ndarray, height: np.ndarray, flat: np.ndarray,
@@ -130,7 +141,7 @@ def place(numbers: Numbers, kind: np.ndarray, half: np.ndarray, height: np.ndarr
                 spots[:, :, None], yaw[:, k, None, None], half[:, k, None, None] + GAP_M,
                 position[:, None, :k, :2], yaw[:, None, :k], half[:, None, :k],
             )  # fmt: skip
-            free = ~(hits & (kind[:, None, :k] >= 0)).any(axis=2)
+            free = np.asarray(~(hits & (kind[:, None, :k] >= 0)).any(axis=2))
             first = free.argmax(axis=1)
             position[:, k, :2] = spots[rows, first]
             kind[~free[rows, first], k] = NONE
@@ -149,7 +160,7 @@ def place(numbers: Numbers, kind: np.ndarray, half: np.ndarray, height: np.ndarr
 
 
 def move(numbers: Numbers, kind: np.ndarray, half: np.ndarray, height: np.ndarray, position: np.ndarray,
-         yaw: np.ndarray, carrier: np.ndarray, area: np.ndarray, top: np.ndarray, times: np.ndarray,
+         yaw: np.ndarray, carrier: np.ndarray, area: np.ndarray, times: np.ndarray,
          ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Let one thing of each scene be pushed or carried, if a way is free: position, yaw, mover and mode."""
     scenes, things = kind.shape

@@ -1,15 +1,17 @@
 """What surfaces look like: which page, how large, in which colours, how glossy."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
+from geoseg_core.synthetic.arm import ARM_SLOTS
 from geoseg_core.synthetic.numbers import Numbers
 from geoseg_core.synthetic.room import CEILING, FLOOR, ROOM_SLOTS, TABLE, WALL
 from geoseg_core.synthetic.scene import Materials
 from geoseg_core.synthetic.textures import NAMES, PER_PATTERN
 
 OBJECT_SLOTS = 3
-ARM_SLOTS = 3
 GRAIN = 0.35
 
 THINGS = {"plain": 5, "cloudy": 1, "spots": 1, "checker": 0.7, "stripes": 1.2, "wood": 1, "marble": 0.7, "print": 3,
@@ -17,12 +19,12 @@ THINGS = {"plain": 5, "cloudy": 1, "spots": 1, "checker": 0.7, "stripes": 1.2, "
 FLOORS = {"plain": 1, "cloudy": 1, "wood": 3, "tiles": 3, "weave": 2, "marble": 0.5}
 WALLS = {"plain": 6, "cloudy": 1, "tiles": 0.6, "stripes": 0.4, "wood": 0.4}
 TABLES = {"wood": 5, "plain": 3, "marble": 1, "cloudy": 1, "weave": 0.6, "tiles": 0.4}
-PLAIN = {"plain": 1}
+PLAIN: Mapping[str, float] = {"plain": 1}
 
 
-def draw_materials(numbers: Numbers, objects: int, difficulty: float, photographs: int) -> Materials:
+def draw_materials(numbers: Numbers, objects: int, pages: int) -> Materials:
     """Materials of rooms (ROOM_SLOTS), things (3 each) and arm (3), in this order."""
-    tables = [WALLS] * ROOM_SLOTS
+    tables: list[Mapping[str, float]] = [WALLS] * ROOM_SLOTS
     tables[FLOOR], tables[CEILING], tables[WALL], tables[TABLE] = FLOORS, PLAIN, WALLS, TABLES
     tables += [THINGS, PLAIN, PLAIN] * objects + [PLAIN] * ARM_SLOTS
     total = len(tables)
@@ -42,11 +44,10 @@ def draw_materials(numbers: Numbers, objects: int, difficulty: float, photograph
         numbers.uniform(total) ** 3 * np.where(still, 0.1, 0.5), numbers.logarithmic(total, low=8.0, high=120.0)
     ], axis=-1)  # fmt: skip
     arrays = (page, scale, numbers.uniform(total, 2), colours, gloss)
-    del difficulty, photographs
     return Materials(*(torch.from_numpy(array) for array in arrays))
 
 
-def _pages(table: dict[str, float], number: np.ndarray) -> np.ndarray:
+def _pages(table: Mapping[str, float], number: np.ndarray) -> np.ndarray:
     """First page of a pattern drawn by weight."""
     weights = np.cumsum(list(table.values()))
     index = np.searchsorted(weights, number * weights[-1], side="right")

@@ -1,12 +1,13 @@
 """What a batch of scenes is made of, as numbers: the meeting place of layout (numpy, CPU) and rendering (torch)."""
 
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from geoseg_core.synthetic.photo import Shots
 from geoseg_core.synthetic.shapes import NONE, Primitives
 
 
@@ -63,7 +64,7 @@ class Scenes:
         intrinsics: (B, V, 3, 3).
         moment: (V,) int64.
         objects: K.
-        materials, lights: as above.
+        materials, lights, shots: how they look, are lit and photographed.
     """
 
     kind: Tensor
@@ -81,17 +82,19 @@ class Scenes:
     objects: int
     materials: Materials
     lights: Lights
+    shots: Shots
 
     def to(self, device: torch.device | str) -> Self:
         """The same on another device."""
-        return type(self)(**{each.name: _moved(getattr(self, each.name), device) for each in fields(self)})
+        return type(self)(**{each.name: moved(getattr(self, each.name), device) for each in fields(self)})
 
 
-def _moved(value: object, device: torch.device | str) -> object:
+def moved(value: Any, device: torch.device | str) -> Any:
+    """A tensor, or a dataclass of tensors, on another device; anything else as it is."""
     if isinstance(value, Tensor):
         return value.to(device)
-    if isinstance(value, Lights | Materials):
-        return type(value)(**{each.name: getattr(value, each.name).to(device) for each in fields(value)})
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: moved(getattr(value, each.name), device) for each in fields(value)})
     return value
 
 

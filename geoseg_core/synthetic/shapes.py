@@ -9,6 +9,7 @@ Kinds and their parameters, in the primitive's own frame:
     LINK     R r L clip: a ring about z of tube radius r, pulled apart by L along x, kept where x > clip
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +40,9 @@ class Builder:
         self.count = count
         self._rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]] = []
 
-    def add(self, kind: int, params: list[Number], low: list[Number], high: list[Number], at: list[Number],
-            turn: np.ndarray | None, slot: int, present: np.ndarray | None = None) -> None:  # fmt: skip
+    def add(self, kind: int, params: Sequence[Number], low: Sequence[Number], high: Sequence[Number],
+            at: Sequence[Number], turn: np.ndarray | None, slot: int,
+            present: np.ndarray | None = None) -> None:  # fmt: skip
         """One primitive of every body, turned by `turn` (3, 3) or (count, 3, 3) and moved to `at`."""
         params = [*params, *[0.0] * (PARAMETERS - len(params))]
         pose = np.broadcast_to(np.eye(4), (self.count, 4, 4)).copy()
@@ -53,17 +55,17 @@ class Builder:
         bounds = np.stack([self._columns(low), self._columns(high)], axis=1)
         self._rows.append((kinds, self._columns(params), bounds, pose, slot))
 
-    def box(self, x: Number, y: Number, z: Number, at: list[Number], turn: np.ndarray | None = None, slot: int = 0,
+    def box(self, x: Number, y: Number, z: Number, at: Sequence[Number], turn: np.ndarray | None = None, slot: int = 0,
             present: np.ndarray | None = None) -> None:  # fmt: skip
         """A box of half extents x, y, z."""
         self.add(BOX, [x, y, z], [-x, -y, -z], [x, y, z], at, turn, slot, present)
 
-    def rounded(self, x: Number, y: Number, z: Number, radius: Number, at: list[Number],
+    def rounded(self, x: Number, y: Number, z: Number, radius: Number, at: Sequence[Number],
                 turn: np.ndarray | None = None, slot: int = 0) -> None:  # fmt: skip
         """A box with round edges."""
         self.add(ROUNDED, [x, y, z, radius], [-x, -y, -z], [x, y, z], at, turn, slot)
 
-    def cone(self, bottom: Number, top: Number, z0: Number, z1: Number, at: list[Number],
+    def cone(self, bottom: Number, top: Number, z0: Number, z1: Number, at: Sequence[Number],
              turn: np.ndarray | None = None, slot: int = 0, holes: tuple[Number, Number] = (0.0, 0.0),
              flat: Number = 1.0) -> None:  # fmt: skip
         """A cylinder or cone of two radii between z0 and z1; caps have holes of these radii; y is scaled by `flat`."""
@@ -74,7 +76,7 @@ class Builder:
         params = [start**2, 2 * slope * start, slope**2, z0, z1, *holes_squared, 1.0, flat]
         self.add(LATHE, params, [-widest, -widest * flat, z0], [widest, widest * flat, z1], at, turn, slot)
 
-    def ellipsoid(self, x: Number, y: Number, z: Number, at: list[Number], turn: np.ndarray | None = None,
+    def ellipsoid(self, x: Number, y: Number, z: Number, at: Sequence[Number], turn: np.ndarray | None = None,
                   slot: int = 0, part: tuple[Number, Number] = (-1.0, 1.0),
                   holes: tuple[Number, Number] = (0.0, 0.0)) -> None:  # fmt: skip
         """An ellipsoid, or its part between two heights in units of z; caps have holes of these radii along x."""
@@ -83,14 +85,14 @@ class Builder:
         params = [1.0, 0.0, -1 / np.asarray(z) ** 2, z0, z1, *holes_squared, x, y]
         self.add(LATHE, params, [-x, -y, z0], [x, y, z1], at, turn, slot)
 
-    def link(self, ring: Number, tube: Number, length: Number, at: list[Number], turn: np.ndarray | None = None,
+    def link(self, ring: Number, tube: Number, length: Number, at: Sequence[Number], turn: np.ndarray | None = None,
              slot: int = 0, clip: Number = NO_CLIP) -> None:  # fmt: skip
         """A ring about z, pulled apart by `length` to both sides along x, kept where x > clip."""
         reach = np.asarray(ring) + tube
         low = [np.maximum(-(reach + length), clip), -reach, -np.asarray(tube)]
         self.add(LINK, [ring, tube, length, clip], low, [reach + length, reach, tube], at, turn, slot)
 
-    def capsule(self, radius: Number, start: list[Number], end: list[Number], slot: int = 0) -> None:
+    def capsule(self, radius: Number, start: Sequence[Number], end: Sequence[Number], slot: int = 0) -> None:
         """A rod with round ends between two points."""
         first, last = self._columns(start), self._columns(end)
         length = np.linalg.norm(last - first, axis=1)
@@ -101,15 +103,18 @@ class Builder:
     def primitives(self, rows: int) -> Primitives:
         """All of them as (count, rows), filled up with nothing."""
         blank = self.count, max(rows - len(self._rows), 0)
-        kind = np.stack([row[0] for row in self._rows], axis=1)
-        parts = [np.stack([row[part] for row in self._rows], axis=1) for part in (1, 2, 3)]
-        filled = [np.concatenate([part, np.zeros((*blank, *part.shape[2:]))], axis=1) for part in parts]
-        filled[2][:, kind.shape[1] :] = np.eye(4)
-        slot = np.array([row[4] for row in self._rows] + [0] * blank[1])
-        kind = np.concatenate([kind, np.full(blank, NONE)], axis=1)
-        return Primitives(kind, *filled, np.broadcast_to(slot, kind.shape).copy())
 
-    def _columns(self, values: list[Number] | np.ndarray) -> np.ndarray:
+        def filled(part: int) -> np.ndarray:
+            stacked = np.stack([row[part] for row in self._rows], axis=1)
+            return np.concatenate([stacked, np.zeros((*blank, *stacked.shape[2:]))], axis=1)
+
+        kind = np.concatenate([np.stack([row[0] for row in self._rows], axis=1), np.full(blank, NONE)], axis=1)
+        to_body = filled(3)
+        to_body[:, len(self._rows) :] = np.eye(4)
+        slot = np.array([row[4] for row in self._rows] + [0] * blank[1])
+        return Primitives(kind, filled(1), filled(2), to_body, np.broadcast_to(slot, kind.shape).copy())
+
+    def _columns(self, values: Sequence[Number] | np.ndarray) -> np.ndarray:
         """(count, len(values))"""
         if isinstance(values, np.ndarray) and values.ndim == 2:
             return values

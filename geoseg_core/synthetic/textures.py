@@ -4,7 +4,7 @@ A pattern page holds in red how much of the second colour there is, in green a f
 makes colours of them. A photograph page holds linear RGB.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -124,7 +124,7 @@ def page_of(name: str, number: np.ndarray) -> np.ndarray:
 class Pages:
     """All pages and their smaller copies in one table of colours."""
 
-    def __init__(self, photographs: list[np.ndarray] | None = None) -> None:
+    def __init__(self, device: torch.device | str = "cpu", photographs: Sequence[np.ndarray] = ()) -> None:
         pages = []
         for index, name in enumerate(NAMES):
             for variant in range(PER_PATTERN):
@@ -132,20 +132,15 @@ class Pages:
                 pattern = PATTERNS[name](generator)
                 grain = 0.5 + 0.5 * (noise(generator, 0.4) - 0.5)
                 pages.append(np.stack([pattern, grain, np.zeros_like(grain)]))
-        pages += photographs or []
+        pages += photographs
         level = torch.tensor(np.stack(pages), dtype=torch.float32)
         self.count, rows, starts = len(level), [], [0]
         for _ in range(LEVELS):
             rows.append(level.permute(0, 2, 3, 1).reshape(-1, 3))
             starts.append(starts[-1] + len(rows[-1]))
             level = torch.nn.functional.avg_pool2d(level, 2)
-        self.table = torch.cat(rows)
-        self.starts = torch.tensor(starts[:-1])
-
-    def to(self, device: torch.device | str) -> "Pages":
-        """Move the table."""
-        self.table, self.starts = self.table.to(device), self.starts.to(device)
-        return self
+        self.table = torch.cat(rows).to(device)
+        self.starts = torch.tensor(starts[:-1], device=device)
 
     def look_up(self, page: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
         """Colours (N, 3) at u, v in repeats (N,), blurred to a footprint in repeats (N,); pages (N,) int64."""

@@ -83,6 +83,16 @@ def screen_boxes(geometry: Geometry) -> tuple[Tensor, Tensor]:
     return low, high
 
 
+def touched_tiles(geometry: Geometry) -> Tensor:
+    """Mask (S, P, tiles): which tiles the picture of each primitive's box touches."""
+    low, high = screen_boxes(geometry)
+    inside = []
+    for axis in (1, 0):
+        start = torch.arange(geometry.tiles[1 - axis], device=low.device) * TILE
+        inside.append((high[..., axis, None] >= start) & (low[..., axis, None] <= start + TILE - 1))
+    return (inside[0][..., :, None] & inside[1][..., None, :]).flatten(2)
+
+
 def lanes(device: torch.device) -> tuple[Tensor, Tensor]:
     """Column and row of each of the 64 pixels in their tile, (64,) float32."""
     index = torch.arange(LANES, device=device)
@@ -129,17 +139,11 @@ def pairs(touched: Tensor, kind: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]
 def first_hits(geometry: Geometry) -> tuple[Tensor, Tensor]:
     """Depth along z (S, H, W) float32 and index of the primitive (S, H, W) int64 of what each pixel sees."""
     device, tiles = geometry.kind.device, geometry.tiles
-    low, high = screen_boxes(geometry)
-    touched = None
-    for axis in (1, 0):
-        start = torch.arange(tiles[1 - axis], device=device) * TILE
-        inside = (high[..., axis, None] >= start) & (low[..., axis, None] <= start + TILE - 1)
-        touched = inside[..., :, None] if touched is None else touched & inside[..., None, :]
-    matrix, origin = ray_matrix(geometry)
-    keys = room_keys(geometry, matrix[:, 0], origin[:, 0])
-    matrix, origin = matrix.flatten(0, 1), origin.flatten(0, 1)
+    matrix, origin = (each.flatten(0, 1) for each in ray_matrix(geometry))
+    per_picture = geometry.kind.shape[1]
+    keys = room_keys(geometry, matrix[::per_picture], origin[::per_picture])
     params, (across, down) = geometry.params.flatten(0, 1), lanes(device)
-    for kind, row, primitive in pairs(touched.flatten(2), geometry.kind):
+    for kind, row, primitive in pairs(touched_tiles(geometry), geometry.kind):
         of_ray = matrix.index_select(0, primitive)
         tile = row % (tiles[0] * tiles[1])
         corner = torch.stack([tile % tiles[1] * TILE, tile // tiles[1] * TILE, torch.ones_like(tile)], dim=1).float()
@@ -149,7 +153,7 @@ def first_hits(geometry: Geometry) -> tuple[Tensor, Tensor]:
         ]
         start = origin.index_select(0, primitive)[..., None].unbind(1)
         t = MEET[kind](start, direction, params.index_select(0, primitive)[..., None].unbind(1))
-        found = (t.view(torch.int32).long() << 32) | (primitive % geometry.kind.shape[1])[:, None]
+        found = (t.view(torch.int32).long() << 32) | (primitive % per_picture)[:, None]
         keys.scatter_reduce_(0, row[:, None].expand(-1, LANES), found, "amin")
     keys = untile(keys, tiles, geometry.size)
     return (keys >> 32).int().view(torch.float32), keys & 0xFFFFFFFF
@@ -189,7 +193,7 @@ def shadows(geometry: Geometry, points: Tensor, light: Tensor, softness: Tensor)
     to_local = to_local.float().flatten(0, 1)
     jitter = disc_pattern(points.device)
     params = geometry.params.flatten(0, 1)
-    per_picture, count = geometry.kind.shape[1], tiles[0] * tiles[1]
+    count = tiles[0] * tiles[1]
     blocked = torch.zeros(len(rows), LANES, dtype=torch.int32, device=points.device)
     for kind, row, primitive in pairs(touched, geometry.kind):
         at = rows.index_select(0, row)
@@ -207,7 +211,6 @@ def shadows(geometry: Geometry, points: Tensor, light: Tensor, softness: Tensor)
         ]
         t = MEET[kind](start, direction, params.index_select(0, primitive)[..., None].unbind(1))
         blocked.scatter_reduce_(0, row[:, None].expand(-1, LANES), (t < INFINITY).int(), "amax")
-    del per_picture
     return 1 - untile(blocked, tiles, geometry.size).float()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 
@@ -11,11 +12,24 @@ from geoseg_core.synthetic.catalogue import CLASS_NAMES
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.synthetic.layout import draw_scenes
 from geoseg_core.synthetic.numbers import Numbers
+from geoseg_core.synthetic.photo import Darkroom
 from geoseg_core.synthetic.rendering import Rendering, render
 from geoseg_core.synthetic.scene import Scenes
 from geoseg_core.synthetic.textures import Pages
 
 VIEWS_STREAM = 100
+
+
+@lru_cache(maxsize=4)
+def load_pages(device: str) -> Pages:
+    """The textures on a device, made once."""
+    return Pages(device)
+
+
+@lru_cache(maxsize=4)
+def load_darkroom(device: str) -> Darkroom:
+    """The table of noise on a device, made once."""
+    return Darkroom(device)
 
 
 class Worlds:
@@ -35,7 +49,8 @@ class Worlds:
     def __init__(self, config: WorldsConfig | None = None, device: torch.device | str = "cpu") -> None:
         self.config = config or WorldsConfig()
         self.device = torch.device(device)
-        self._pages = Pages().to(self.device)
+        self._pages = load_pages(str(self.device))
+        self._darkroom = load_darkroom(str(self.device))
 
     def sample(self, seed: int, exo: int | None = None) -> Sample:
         """The scene of a seed: V = moments * (1 + exo) views, moment by moment, the ego camera first.
@@ -64,7 +79,7 @@ class Worlds:
         if not 0 <= exo <= self.config.exo_max:
             raise BadInput(f"worlds: expected 0 to exo_max = {self.config.exo_max} exo cameras, got {exo}")
         with torch.inference_mode(False), torch.no_grad():
-            scenes = draw_scenes(seeds, self.config, exo, photographs=0).to(self.device)
+            scenes = draw_scenes(seeds, self.config, exo, pages=self._pages.count).to(self.device)
             rendering = render(scenes, (self.config.height, self.config.width), self._pages)
             return self._as_sample(seeds, scenes, rendering, exo)
 
@@ -75,7 +90,7 @@ class Worlds:
 
     def _as_sample(self, seeds: Sequence[int], scenes: Scenes, rendering: Rendering, exo: int) -> Sample:
         batch, views = scenes.camera_to_world.shape[:2]
-        images = (rendering.light * 0.8).clamp(0, 1) ** (1 / 2.2)
+        images = self._darkroom.develop(rendering.light, scenes.shots)
 
         def shaped(value: torch.Tensor) -> torch.Tensor:
             return value.reshape(batch, views, *value.shape[1:])
