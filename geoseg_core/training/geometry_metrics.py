@@ -1,5 +1,7 @@
 """Figures and pictures of predicted geometry of a batch, in the words of the evaluation's tables."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ def camera_figures(encodings: Tensor, batch: Sample) -> dict[str, float]:
     """Errors of the cameras (B, V, 9) against the first one: medians, and the area under the curve up to 30 degrees."""
     assert batch.camera_to_world is not None and batch.intrinsics is not None
     height, width = batch.images.shape[-2:]
-    world_to_camera, matrices = decode_pose(encodings.float(), (height, width))
+    world_to_camera, _ = decode_pose(encodings.float(), (height, width))
     last = world_to_camera.new_tensor([0, 0, 0, 1]).expand(*world_to_camera.shape[:2], 1, 4)
     found = torch.cat((world_to_camera, last), dim=-2).double().inverse().cpu().numpy()
     true = batch.camera_to_world.double().cpu().numpy()
@@ -32,8 +34,10 @@ def camera_figures(encodings: Tensor, batch: Sample) -> dict[str, float]:
             pair = relative_pose(scene[0], scene[view]), relative_pose(truth[0], truth[view])
             rotations.append(rotation_error_deg(*pair))
             directions.append(direction_error_deg(*pair))
-    focal = (matrices[..., 0, 0] / batch.intrinsics[..., 0, 0]).log().abs().mean()
-    figures = {"focal_off": float(focal)}
+    # As angles: a field of view of 0 has no focal length.
+    wanted = 2 * torch.atan(width / 2 / batch.intrinsics[..., 0, 0])
+    off = (encodings[..., 8].float() - wanted).abs().mean()
+    figures = {"field_of_view_deg": math.degrees(float(off))}
     if rotations:
         figures["rotation_deg"] = float(np.median(rotations))
         figures["direction_deg"] = float(np.median(directions))
