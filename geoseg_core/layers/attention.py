@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from geoseg_core.layers.positions import rotate
+from geoseg_core.layers.products import attend
 
 Rotary = tuple[Tensor, Tensor]
 # Takes the keys and values of these tokens, each (B, heads, N, D), and gives those that they attend to.
@@ -53,7 +54,7 @@ class Attention(nn.Module):
     """Multi-head self-attention with optional q/k norm and 2-D rotary positions.
 
     Under autocast q and k stay float32 through norm and rotation and are cast for the fused product only;
-    with `rotate_in_value_type` (Pi3) they and the rotary table are cast to the type of v before the rotation.
+    with `rotate_in_value_type` (Pi3) they are cast to the type of v before the rotation.
     """
 
     def __init__(self, width: int, heads: int, qk_norm: bool = False, rotate_in_value_type: bool = False) -> None:
@@ -71,12 +72,11 @@ class Attention(nn.Module):
         if rotary is not None:
             if self.rotate_in_value_type:
                 query, key = query.to(value.dtype), key.to(value.dtype)
-                rotary = (rotary[0].to(value.dtype), rotary[1].to(value.dtype))
             query, key = rotate(query, rotary), rotate(key, rotary)
         query, key = query.to(value.dtype), key.to(value.dtype)
         if remember is not None:
             key, value = remember(key, value)
-        return self.join(F.scaled_dot_product_attention(query, key, value))
+        return self.join(attend(query, key, value))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Normed queries and keys, and values, each (B, heads, N, D)."""
@@ -111,5 +111,10 @@ class Block(nn.Module):
         self.ls2 = LayerScale(width) if layer_scale else nn.Identity()
 
     def forward(self, x: Tensor, rotary: Rotary | None = None, remember: Remember | None = None) -> Tensor:
-        x = x + self.ls1(self.attn(self.norm1(x), rotary, remember))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        x = self.add(x, self.attn(self.norm1(x), rotary, remember), self.ls1)
+        return self.add(x, self.mlp(self.norm2(x)), self.ls2)
+
+    @staticmethod
+    def add(x: Tensor, change: Tensor, scale: nn.Module) -> Tensor:
+        """x + scale * change, in one step where there is a scale."""
+        return torch.addcmul(x, change, scale.gamma) if isinstance(scale, LayerScale) else x + change

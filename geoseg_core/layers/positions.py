@@ -22,7 +22,7 @@ def rotary_table(
     vector turns with the row, the second with the column, by the angles p * base^(-2k/D) with D = head_dim / 2.
 
     Returns:
-        two float32 tensors (specials + h*w, 2, head_dim / 4): axis, then frequency.
+        two float32 tensors (specials + h*w, head_dim): cosines, and sines with the sign that `rotate` needs.
     """
     with torch.inference_mode(False):
         rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
@@ -31,19 +31,20 @@ def rotary_table(
         half = head_dim // 2
         exponents = torch.arange(0, half, 2, device=device, dtype=torch.float32) / half
         angles = positions[..., None].float() * (1.0 / base**exponents)  # (P, 2, D/2)
-        return angles.cos(), angles.sin()
+        cosines, sines = angles.cos(), angles.sin()
+        return torch.cat((cosines, cosines), dim=-1).flatten(1), torch.cat((-sines, sines), dim=-1).flatten(1)
 
 
 def rotate(vectors: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     """Turn head vectors (B, heads, F*P, D) by a table of P positions, the same in each of the F frames.
 
-    The result has the type that multiplying vectors and table gives.
+    The work is done in the type of the vectors.
     """
-    cosines, sines = table
-    split = vectors.unflatten(2, (-1, cosines.shape[0])).unflatten(-1, (2, 2, -1))  # (B, heads, F, P, 2, 2, D/4)
-    first, second = split.unbind(-2)
-    turned = torch.stack((first * cosines - second * sines, second * cosines + first * sines), dim=-2)
-    return turned.flatten(-3).flatten(2, 3)
+    cosines, sines = (each.to(vectors.dtype) for each in table)
+    frames = vectors.unflatten(2, (-1, cosines.shape[0]))  # (B, heads, F, P, D)
+    first, second, third, fourth = frames.chunk(4, dim=-1)
+    swapped = torch.cat((second, first, fourth, third), dim=-1)
+    return torch.addcmul(frames * cosines, swapped, sines).flatten(2, 3)
 
 
 def uv_axes(grid: tuple[int, int], aspect: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -27,8 +27,7 @@ class CrossAttention(nn.Module):
             each.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for each in (self.q_proj(x), self.k_proj(context), self.v_proj(context))
         )
-        table = (rotary[0].to(value.dtype), rotary[1].to(value.dtype))
-        mixed = F.scaled_dot_product_attention(query, rotate(key, table), value)
+        mixed = F.scaled_dot_product_attention(query, rotate(key, rotary), value)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
