@@ -38,7 +38,7 @@ class Backbone(nn.Module):
         super().__init__()
         half, quarter, eighth = channels
         self.stem = nn.Sequential(nn.Conv2d(3, half, 7, stride=2, padding=3), nn.GELU())
-        self.quarter = stage(half, quarter, 2)
+        self.quarter = stage(half, quarter, 1)
         self.eighth = stage(quarter, eighth, 2)
         self.sixteenth = stage(eighth, width, 1)
 

@@ -67,7 +67,7 @@ class TinyGeometry(nn.Module):
         self.eighth = nn.Sequential(Residual(eighth), Residual(eighth))
         self.from_fused = nn.Conv2d(eighth, quarter, 1)
         self.from_quarter = nn.Conv2d(config.channels[1], quarter, 1)
-        self.quarter = nn.Sequential(Residual(quarter), Residual(quarter))
+        self.quarter = Residual(quarter)
         self.coarse_head = nn.Conv2d(eighth, config.coarse, 1)
         self.fine_head = nn.Conv2d(quarter, config.fine, 1)
         self.depth_head = nn.Sequential(nn.Conv2d(quarter, quarter, 3, padding=1), nn.GELU())

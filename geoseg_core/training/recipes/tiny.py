@@ -50,7 +50,7 @@ class TinyRecipe(TrainingConfig):
     worlds: WorldsConfig = field(default_factory=lambda: WorldsConfig(width=256, height=192))
     loss: TinyLossConfig = field(default_factory=TinyLossConfig)
     most_exo: int = setting(
-        1, "exo cameras beside the ego camera, at most; the number changes from step to step", low=1
+        1, "exo cameras beside the ego camera, at most; their number changes by step", low=1
     )
 
 
@@ -120,13 +120,9 @@ def depth_losses(output: TinyOutput, batch: Sample) -> dict[str, Tensor]:
 
 def slope_loss(off: Tensor, known: Tensor, step: int) -> Tensor:
     """How much the error of log depth (B, S, H, W) differs between pixels `step` apart."""
-    parts = []
-    for axis in (-1, -2):
-        size = off.shape[axis]
-        here, there = (each.narrow(axis, step, size - step) for each in (off, known))
-        before, there_before = (each.narrow(axis, 0, size - step) for each in (off, known))
-        parts.append(mean_where((here - before).abs(), there & there_before))
-    return (parts[0] + parts[1]) / 2
+    across = mean_where((off[..., step:] - off[..., :-step]).abs(), known[..., step:] & known[..., :-step])
+    down = mean_where((off[..., step:, :] - off[..., :-step, :]).abs(), known[..., step:, :] & known[..., :-step, :])
+    return (across + down) / 2
 
 
 def focal_loss(output: TinyOutput, batch: Sample) -> Tensor:
