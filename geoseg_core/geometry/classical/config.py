@@ -9,11 +9,11 @@ from geoseg_core.config import setting
 class ClassicalConfig:
     """How features are found and matched, and what a camera may be."""
 
-    features: int = setting(4000, "strongest features kept in each image", "", 10, 100_000)
-    contrast: float = setting(0.01, "least contrast of a feature", "", 0.0, 1.0)
+    features: int = setting(8000, "strongest features kept in each image", "", 10, 100_000)
+    contrast: float = setting(0.002, "least contrast of a feature", "", 0.0, 1.0)
     tilts: int = setting(0, "simulated tilts for each image (affine SIFT); 0 is plain SIFT", "", 0, 5)
     ratio: float = setting(0.85, "a match is at most this much farther than the second best", "", 0.1, 1.0)
-    threshold: float = setting(0.0025, "inliers are this near to their epipolar line", "image widths", 0.0001, 0.1)
+    threshold_px: float = setting(1.5, "inliers are this near to their epipolar line", "px", 0.01, 100.0)
     least_inliers: int = setting(12, "fewer inliers give no pose", "", 5, 10_000)
     fields_deg: tuple[float, ...] = setting(
         (40.0, 50.0, 60.0, 72.0, 85.0), "fields of view along the longer side that are tried", "deg", 5.0, 170.0

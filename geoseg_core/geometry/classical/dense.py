@@ -13,8 +13,9 @@ NEIGHBOURS = 12
 ROUNDS = 10
 # The plane's slopes are held back as by so many points that say "no slope".
 RIDGE = 2.0
-# Depth stays within this factor of the points' own.
+# Depth stays within this factor of that of the points, the outermost left aside.
 BEYOND = 1.5
+OUTER = (5, 95)
 
 
 def spread_depth(points_px: np.ndarray, depth: np.ndarray, size: tuple[int, int], reach_px: float) -> np.ndarray:
@@ -32,7 +33,8 @@ def spread_depth(points_px: np.ndarray, depth: np.ndarray, size: tuple[int, int]
     rows, columns = np.arange(0, height + STEP_PX, STEP_PX), np.arange(0, width + STEP_PX, STEP_PX)
     grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2).astype(np.float64)
     made = _basis(grid, size) @ plane + _spread(points_px, left_over, grid, reach_px)
-    made = np.clip(made, inverse.min() / BEYOND, inverse.max() * BEYOND)
+    low, high = np.percentile(inverse, OUTER)
+    made = np.clip(made, low / BEYOND, high * BEYOND)
     coarse = made.reshape(len(rows), len(columns)).astype(np.float32)
     # Coarse pixel i stands at STEP_PX * i.
     to_coarse = np.array([[1 / STEP_PX, 0, 0], [0, 1 / STEP_PX, 0]])

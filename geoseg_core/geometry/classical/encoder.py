@@ -138,8 +138,7 @@ class ClassicalEncoder:
         ]
         if first in calibrated:
             tried[0] = [placed[first].camera]
-        width = frames.views[first].size[1]
-        return connect(*matches, (tried[0], tried[1]), usual, width, self.config)
+        return connect(*matches, (tried[0], tried[1]), usual, self.config)
 
     def _add(self, frames: FrameSet, pair: tuple[int, int], link: TwoView, placed: dict[int, Placed]) -> None:
         """Place the second view of a link, in the unit of length of the first."""

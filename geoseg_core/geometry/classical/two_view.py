@@ -47,7 +47,6 @@ def connect(
     second_px: np.ndarray,
     candidates: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
     usual: tuple[np.ndarray, np.ndarray],
-    width: int,
     config: ClassicalConfig,
 ) -> TwoView | None:
     """Pose and points of two views; None where too few matches agree.
@@ -56,14 +55,13 @@ def connect(
         first_px, second_px: (M, 2) matches.
         candidates: camera matrices to try for each view; one where it is known.
         usual: the camera matrix that is expected of each.
-        width: pixels of an image, to which the threshold is relative.
     """
     if len(first_px) < config.least_inliers:
         return None
     found = []
     for first in candidates[0]:
         for second in candidates[1]:
-            pose, inliers = _essential(first_px, second_px, (first, second), config.threshold * width)
+            pose, inliers = _essential(first_px, second_px, (first, second), config.threshold_px)
             surprise = np.log(first[0, 0] / usual[0][0, 0]) ** 2 + np.log(second[0, 0] / usual[1][0, 0]) ** 2
             found.append((inliers.sum() * np.exp(-0.5 * surprise), pose, inliers, (first, second)))
     _, pose, inliers, cameras = max(found, key=lambda each: each[0])
@@ -71,7 +69,7 @@ def connect(
         return None
     free = (len(candidates[0]) > 1, len(candidates[1]) > 1)
     first_px, second_px = first_px[inliers], second_px[inliers]
-    pose, cameras = _adjust(first_px, second_px, pose, cameras, usual, free, width, config)
+    pose, cameras = _adjust(first_px, second_px, pose, cameras, usual, free, config)
     points = triangulate(_rays(first_px, cameras[0]), _rays(second_px, cameras[1]), pose)
     return TwoView(cameras, pose, first_px, second_px, points)
 
@@ -123,7 +121,6 @@ def _adjust(
     cameras: tuple[np.ndarray, np.ndarray],
     usual: tuple[np.ndarray, np.ndarray],
     free: tuple[bool, bool],
-    width: int,
     config: ClassicalConfig,
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """Rotation, direction and the free focal lengths that make the epipolar errors least (Sampson, robust)."""
@@ -138,7 +135,7 @@ def _adjust(
 
     def errors(values: np.ndarray) -> np.ndarray:
         moved, made = unpack(values)
-        sampson = _sampson_px(first_px, second_px, moved, made) / (config.threshold * width)
+        sampson = _sampson_px(first_px, second_px, moved, made) / config.threshold_px
         logs = np.log([made[0][0, 0], made[1][0, 0]]) - expected
         # Where a focal length is fixed, its pull to the start keeps the problem well posed.
         pull = np.where(free, logs / config.field_spread, 1e3 * values[6:8])
