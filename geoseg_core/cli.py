@@ -16,6 +16,7 @@ COMMANDS = {
     "rig": ("geoseg_ros.commands.rig", "publish the simulated MuJoCo workplace"),
     "demo": ("geoseg_ros.commands.demo", "replay a bag into live nodes and print a table of results"),
     "evaluate": ("geoseg_core.commands.evaluate", "process every set of a bag in lockstep and write a report"),
+    "evaluate-geometry": ("geoseg_core.commands.evaluate_geometry", "measure cameras, depth and tracks from images"),
     "compare": ("geoseg_core.commands.compare", "compare two report.json files"),
     "encode": ("geoseg_core.commands.encode", "cameras, depth and a cloud of photographs of one scene"),
     "parity": ("geoseg_core.commands.parity", "compare the models with stored numbers of the published ones"),
