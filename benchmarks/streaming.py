@@ -2,12 +2,14 @@
 
     python benchmarks/streaming.py [--full] [--weights FILE] [--sets 210]
 
-The sequence is made (room_sequence.py): a walking camera, two still ones. By default the model is a small VGGT, with
-`--full` VGGT-1B; without `--weights` its numbers are random. On a GPU the weights are bf16.
+The sequence is made (room_sequence.py): a walking camera, two still ones. The model is a small VGGT with random
+weights, with `--full` VGGT-1B; or a VGGT of any size from a safetensors file that holds its configuration. On a GPU the
+weights are bf16.
 
 Cost: the time of set n + 180 over that of set n, n about 20, is taken in turns by two encoders, so other load on the
 machine meets both; "in passing" is the plain ratio within one run. Times are those of the process on a CPU, which other
-load disturbs less than the clock's, and those of the clock on a GPU. Memory is that of one encoder's first 195 sets.
+load disturbs less than the clock's, and those of the clock on a GPU. Memory is the most that one encoder alone took in
+the 21 sets around set 20, and in the last 21 of 195.
 
 Drift: a set is encoded by streaming, and together with all sets that streaming lets it see in one pass of the plain
 encoder; the table holds the median differences, and that of the depth of the set encoded alone.
@@ -23,7 +25,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from records import add_out, print_table, write_record
+from records import RESULTS, add_out, print_table, write_record
 from room_sequence import PERIOD, frame_set
 
 from geoseg_core.geometry.encoder import ViewGeometry
@@ -35,12 +37,13 @@ from geoseg_core.geometry.vggt.model import Vggt
 from geoseg_core.layers.dpt import DptConfig
 from geoseg_core.layers.vit import VitConfig
 from geoseg_core.views import FrameSet
+from geoseg_core.weights.chosen import stored_config
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
 
-PLOT = Path(__file__).resolve().parents[1] / "docs" / "images" / "streaming.png"
+PICTURES = Path(__file__).resolve().parents[1] / "docs" / "images"
 SMALL = VggtConfig(
     image_size=168,
     width=96,
@@ -50,8 +53,8 @@ SMALL = VggtConfig(
     depth_head=DptConfig(features=32, channels=(24, 48, 96, 96), layers=(1, 2, 4, 5)),
     heads=("camera", "depth"),
 )
-SIZES = {False: (126, 168), True: (392, 518)}
 EARLY, NEIGHBOURS = 20, 5
+ASPECT = 0.75
 WINDOWS = (0, 1, 2, 4, 8)
 COMPARED = tuple(range(11, 60, 7))
 MIB = 2**20
@@ -61,12 +64,19 @@ RANDOM = "random: the drift shows how far causal attention is from full attentio
 
 def make_encoder(full: bool, weights: Path | None) -> VggtEncoder:
     """The encoder of the benchmark, on the GPU where there is one."""
-    config = dataclasses.replace(VggtConfig(), heads=("camera", "depth")) if full else SMALL
+    config = stored_config(weights, VggtConfig()) if weights else VggtConfig() if full else SMALL
+    config = dataclasses.replace(config, heads=("camera", "depth"))
     torch.manual_seed(0)
     model = Vggt.from_checkpoint(weights, config) if weights else stir(Vggt(config).eval())
     on_gpu = torch.cuda.is_available()
-    running = VggtEncoderConfig(side=SIZES[full][1], precision="bf16" if on_gpu else "fp32")
+    running = VggtEncoderConfig(side=config.image_size, precision="bf16" if on_gpu else "fp32")
     return VggtEncoder(model.to("cuda" if on_gpu else "cpu"), running)
+
+
+def image_size(plain: VggtEncoder) -> tuple[int, int]:
+    """Height and width of images that the network takes as they are."""
+    patch, side = plain.model.config.patch, plain.config.side
+    return round(ASPECT * side / patch) * patch, side
 
 
 @torch.no_grad()
@@ -124,8 +134,8 @@ def measure_cost(plain: VggtEncoder, config: StreamingConfig, sets: int, size: t
         "set_200_ms": after,
         "ratio": after / before,
         "ratio_in_passing": at_200 / at_20,
-        "mib_at_20": statistics.median(memory[turns[0] : turns[-1] + 1]),
-        "mib_at_190": statistics.median(memory[-len(turns) :]),
+        "peak_mib_at_20": max(memory[EARLY - 10 : EARLY + 11]),
+        "peak_mib_at_184": max(memory[-21:]),
         "cache_mib": late.held_bytes / MIB,
         "reused_share": share,
         "milliseconds": [round(each, 2) for each in milliseconds],
@@ -184,7 +194,7 @@ def differences(ours: ViewGeometry, reference: ViewGeometry) -> dict[str, float]
     }
 
 
-def draw_plot(cost: dict[str, Any], drift: list[dict[str, Any]], weights: str) -> None:
+def draw_plot(path: Path, cost: dict[str, Any], drift: list[dict[str, Any]], weights: str) -> None:
     """Cost over time beside drift over the window."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     left.plot(cost["milliseconds"], lw=0.8, color="tab:blue")
@@ -204,7 +214,7 @@ def draw_plot(cost: dict[str, Any], drift: list[dict[str, Any]], weights: str) -
     right.set_title(f"drift against one pass over all that is seen\n({weights} weights)", fontsize=10)
     right.legend()
     right.grid(alpha=0.3)
-    figure.savefig(PLOT, dpi=100)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:
@@ -218,7 +228,8 @@ def main() -> None:
     add_out(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    size, plain = SIZES[arguments.full], make_encoder(arguments.full, arguments.weights)
+    plain = make_encoder(arguments.full, arguments.weights)
+    size = image_size(plain)
     weights = "given" if arguments.weights else "random"
     config = StreamingConfig(window=arguments.window, budget_mib=arguments.budget_mib)
     cost = measure_cost(plain, config, arguments.sets, size)
@@ -228,7 +239,7 @@ def main() -> None:
     print_table(drift)
     print(f"weights: {RANDOM if weights == 'random' else arguments.weights}")
     settings = {
-        "model": "VGGT-1B" if arguments.full else "small",
+        "parameters": sum(each.numel() for each in plain.model.parameters()),
         "precision": plain.config.precision,
         "weights": RANDOM if weights == "random" else arguments.weights.name,
         "size": size,
@@ -239,8 +250,8 @@ def main() -> None:
     }
     name = "streaming_full" if arguments.full else "streaming"
     print(f"written: {write_record(arguments.out, name, [figures, *drift], settings)}")
-    if not arguments.full:
-        draw_plot(cost, drift, weights)
+    pictures = PICTURES if arguments.out == RESULTS else arguments.out
+    draw_plot(pictures / f"{name}.png", cost, drift, weights)
 
 
 if __name__ == "__main__":
