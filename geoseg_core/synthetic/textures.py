@@ -142,17 +142,21 @@ class Pages:
         self.table = torch.cat(rows).to(device)
         self.starts = torch.tensor(starts[:-1], device=device)
 
-    def look_up(self, page: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
-        """Colours (N, 3) at u, v in repeats (N,), blurred to a footprint in repeats (N,); pages (N,) int64."""
+    def look_up(self, page: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> list[Tensor]:
+        """Three colours (N,) at u, v in repeats (N,), blurred to a footprint in repeats (N,); pages (N,) int64."""
         level = (footprint * PAGE).clamp(min=1).log2().round().long().clamp(max=LEVELS - 1)
-        side = PAGE >> level
-        start = self.starts[level] + page * side * side
+        side = torch.bitwise_right_shift(torch.full_like(level, PAGE), level)
+        start = self.starts.index_select(0, level) + page * side * side
         x, y = u * side - 0.5, v * side - 0.5
         left, upper = x.floor(), y.floor()
-        share_x, share_y = (x - left)[:, None], (y - upper)[:, None]
-        x0, y0 = left.long() & (side - 1), upper.long() & (side - 1)
-        x1, y1 = (x0 + 1) & (side - 1), (y0 + 1) & (side - 1)
+        share_x, share_y = x - left, y - upper
+        last = side - 1
+        x0, y0 = left.long() & last, upper.long() & last
+        x1, y1 = (x0 + 1) & last, (y0 + 1) & last
         top, bottom = start + y0 * side, start + y1 * side
-        first = torch.lerp(self.table.index_select(0, top + x0), self.table.index_select(0, top + x1), share_x)
-        last = torch.lerp(self.table.index_select(0, bottom + x0), self.table.index_select(0, bottom + x1), share_x)
-        return torch.lerp(first, last, share_y)
+        corners = [self.table.index_select(0, index) for index in (top + x0, top + x1, bottom + x0, bottom + x1)]
+        weights = ((1 - share_x) * (1 - share_y), share_x * (1 - share_y), (1 - share_x) * share_y, share_x * share_y)
+        mixed = corners[0] * weights[0][:, None]
+        for corner, weight in zip(corners[1:], weights[1:], strict=True):
+            mixed = torch.addcmul(mixed, corner, weight[:, None])
+        return list(mixed.unbind(1))

@@ -1,4 +1,4 @@
-"""The batched ray caster: which primitive every pixel sees and how far, and what stands between a point and a light.
+"""The batched ray caster: which primitive every pixel sees, and how far away.
 
 Pictures are cut into tiles of 8 x 8 pixels. A primitive is intersected only in the tiles that the picture of its box
 touches, so that the work is a list of (tile, primitive) pairs, each of 64 rays.
@@ -30,6 +30,7 @@ class Geometry:
         kind: (S, P) int64.
         params: (S, P, 9) float32.
         bounds: (S, P, 2, 3) float64.
+        body: (S, P) int64, primitives of one body are one thing.
         to_world: (S, P, 4, 4) float64, primitive_to_world at the moment of each picture.
         camera_to_world: (S, 4, 4) float64.
         intrinsics: (S, 3, 3) float64.
@@ -39,6 +40,7 @@ class Geometry:
     kind: Tensor
     params: Tensor
     bounds: Tensor
+    body: Tensor
     to_world: Tensor
     camera_to_world: Tensor
     intrinsics: Tensor
@@ -169,84 +171,3 @@ def room_keys(geometry: Geometry, matrix: Tensor, origin: Tensor) -> Tensor:
     start = [value[:, None, None] for value in origin.unbind(1)]
     depth = slab(start, direction, [-value for value in half], half)[1]
     return tile_rows(depth[:, None])[:, 0].contiguous().view(torch.int32).long() << 32
-
-
-def shadows(geometry: Geometry, points: Tensor, light: Tensor, softness: Tensor) -> Tensor:
-    """Share of a far light that reaches points, one jittered ray each.
-
-    Args:
-        geometry: the primitives.
-        points: (S, 3, H, W) float32 world points, already lifted a little off their surfaces.
-        light: (S, 3) float64 unit vectors towards the light.
-        softness: (S,) float32 radius of the light's disc, as seen from a distance of 1.
-
-    Returns:
-        (S, H, W) float32, 0 in shadow and 1 in light; neighbours look at different parts of the disc.
-    """
-    tiles, (height, width) = geometry.tiles, geometry.size
-    points = torch.nn.functional.pad(points, (0, tiles[1] * TILE - width, 0, tiles[0] * TILE - height), "replicate")
-    rows = tile_rows(points)
-    frame = light_frame(light)
-    touched = shadowed_tiles(geometry, rows, frame, softness)
-    to_local = rigid_inverse(geometry.to_world)
-    turns = (to_local[..., :3, :3] @ frame[:, None]).float().flatten(0, 1)  # columns: across, across, to the light
-    to_local = to_local.float().flatten(0, 1)
-    jitter = disc_pattern(points.device)
-    params = geometry.params.flatten(0, 1)
-    count = tiles[0] * tiles[1]
-    blocked = torch.zeros(len(rows), LANES, dtype=torch.int32, device=points.device)
-    for kind, row, primitive in pairs(touched, geometry.kind):
-        at = rows.index_select(0, row)
-        local = to_local.index_select(0, primitive)
-        turn = turns.index_select(0, primitive)
-        spread = jitter * softness.index_select(0, torch.div(row, count, rounding_mode="floor"))[:, None, None]
-        start = [
-            local[:, i, 0, None] * at[:, 0] + local[:, i, 1, None] * at[:, 1] + local[:, i, 2, None] * at[:, 2]
-            + local[:, i, 3, None]
-            for i in range(3)
-        ]  # fmt: skip
-        direction = [
-            turn[:, i, 2, None] + turn[:, i, 0, None] * spread[:, 0] + turn[:, i, 1, None] * spread[:, 1]
-            for i in range(3)
-        ]
-        t = MEET[kind](start, direction, params.index_select(0, primitive)[..., None].unbind(1))
-        blocked.scatter_reduce_(0, row[:, None].expand(-1, LANES), (t < INFINITY).int(), "amax")
-    return 1 - untile(blocked, tiles, geometry.size).float()
-
-
-def light_frame(light: Tensor) -> Tensor:
-    """(S, 3, 3) float64 rotation whose third column points to the light."""
-    helper = torch.zeros_like(light)
-    helper[:, 0] = 1
-    first = torch.linalg.cross(helper, light)
-    first = first / first.norm(dim=1, keepdim=True)
-    return torch.stack([first, torch.linalg.cross(light, first), light], dim=2)
-
-
-def shadowed_tiles(geometry: Geometry, rows: Tensor, frame: Tensor, softness: Tensor) -> Tensor:
-    """Mask (S, P, tiles): whether a primitive may stand between the points of a tile and the light."""
-    count = len(frame)
-    to_light = torch.eye(4, dtype=torch.float64, device=frame.device).repeat(count, 1, 1)
-    to_light[:, :3, :3] = frame.transpose(1, 2)
-    corners = corners_in(geometry, to_light)
-    low, high = corners.amin(dim=2), corners.amax(dim=2)
-    points = rows.reshape(count, -1, 3, LANES)
-    seen = (frame.float().transpose(1, 2)[:, None, :, :, None] * points[:, :, None]).sum(dim=3)
-    lowest, highest = seen.amin(dim=3), seen.amax(dim=3)
-    above = high[:, :, None, 2] - lowest[:, None, :, 2]
-    margin = above * softness[:, None, None]
-    touched = above > 0
-    for axis in (0, 1):
-        touched &= high[:, :, None, axis] + margin >= lowest[:, None, :, axis]
-        touched &= low[:, :, None, axis] - margin <= highest[:, None, :, axis]
-    return touched
-
-
-def disc_pattern(device: torch.device) -> Tensor:
-    """(2, 64) points of the unit disc, one for each pixel of a tile; any 4 x 4 neighbours cover it evenly."""
-    index = torch.arange(LANES, device=device)
-    column, row = index % TILE, index // TILE
-    order = (column % 4) * 4 + (row % 4)
-    order = (order * 7 + (column // 4 + row // 4) % 2 * 3) % 16
-    radius, angle = ((order + 0.5) / 16).sqrt(), order * 2.399963
-    return torch.stack([radius * angle.cos(), radius * angle.sin()])
