@@ -1,16 +1,16 @@
 """Aligner: an encoded scene in the network's unit and world becomes one in metres and in the world of tf.
 
 All views of a set are moved by one similarity, so that their geometry stays consistent; known poses are fitted, not
-enforced. Where nothing is known, something sensible takes its place:
-- No scale (UNKNOWN): lengths are such that the median depth of the set is `nominal_depth_m`, so that settings in
-  metres mean about the same part of the picture as at such a working distance. Nothing of it is published in a metric
-  frame.
-- No known pose: the world is the frame of the last camera (the ego camera, which moves, comes first), which is taken
-  to stand still; where it is missing from a set, another one that was seen takes its place.
+enforced. What stands still in the world must not tremble: the unit is carried from set to set (unit.py), and cameras
+that stand still keep their mean pose (still.py). Where nothing is known, something sensible takes its place:
+- No scale (UNKNOWN): lengths are such that the median depth of the first set was `nominal_depth_m`, so that settings
+  in metres mean about the same part of the picture as at such a working distance. Nothing of it is published in a
+  metric frame.
+- No known pose: the world is the frame that the last camera had in the first set (the ego camera, which moves, comes
+  first). The cameras that stand still keep it up.
 When the world or its unit becomes another one, `AlignedScene.moved` says how the old one lies in it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,10 @@ from geoseg_core.geometry.alignment.estimator import ScaleConfig, ScaleEstimator
 from geoseg_core.geometry.alignment.measurement import ScaleMeasurement, fit_depth, fuse, known_size
 from geoseg_core.geometry.alignment.poses import PoseFit, fit_poses
 from geoseg_core.geometry.alignment.similarity import Similarity
+from geoseg_core.geometry.alignment.still import HeldPoses, StillCameras
+from geoseg_core.geometry.alignment.unit import UnitKeeper, median_of, thinned
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
-from geoseg_core.geometry.pointmap import clean_depth
+from geoseg_core.geometry.pointmap import clean_depth, lift
 from geoseg_core.geometry.rgbd import RgbdConfig
 from geoseg_core.results import ScaleState, ScaleStatus
 from geoseg_core.views import FrameSet
@@ -35,7 +37,7 @@ class AlignmentConfig:
     """How a network's unit and world become metres and the world of tf."""
 
     nominal_depth_m: float = setting(
-        1.0, "while the scale is UNKNOWN, lengths are such that the median depth is this", "m", 0.01, 100.0
+        1.0, "while the scale is UNKNOWN, lengths are such that the first median depth is this", "m", 0.01, 100.0
     )
     centre_noise: float = setting(
         0.01, "standard deviation of a predicted camera's place, as part of the median depth", "", 0.0001, 1.0
@@ -77,8 +79,8 @@ class AlignedScene:
 
 @dataclass(frozen=True)
 class World:
-    """In what world and unit a scene stands: that of tf or of a camera; metres for one unit of the network, or None
-    where they are not known."""
+    """In what world and unit a scene stands: that of tf or of a camera; metres for one carried unit (see unit.py), or
+    None where they are not known."""
 
     is_tf: bool
     metres: float | None
@@ -110,29 +112,34 @@ class Aligner:
         """Begin anew: no scale, no alarm, no camera remembered."""
         self.estimator.reset()
         self.alarm.reset()
+        self._keeper, self._still, self._held = UnitKeeper(), StillCameras(), HeldPoses()
         self._observed: list[ScaleMeasurement] = []
-        self._remembered: dict[str, np.ndarray] = {}
         self._world: World | None = None
-        self._unit = 1.0
+        self._nominal = 0.0
 
     def align(self, scene: EncodedScene) -> AlignedScene:
         """The scene in metres, as far as they are known, and in the world of tf, as far as cameras are known there."""
-        nominal = self.config.nominal_depth_m / median_depth(scene.views)
-        fit = self._fit(scene, self.config.centre_noise * self.config.nominal_depth_m / nominal)
+        still = self._still.update(scene.frames)
+        unit = self._keeper.update(scene.frames.cameras, scene.views, still)
+        median = median_of(thinned(view.depth_m) for view in scene.views)
+        self._nominal = self._nominal or self.config.nominal_depth_m / (unit * median)
+        fit = self._fit(scene, self.config.centre_noise * median)
         restarts = self.estimator.restarts
-        state = self._scale(scene, fit)
-        metres = None if state.status == ScaleStatus.UNKNOWN else self.estimator.scale
+        state = self._scale(scene, fit, unit)
         before = self._world
         # A world once known by tf is kept up by the cameras that are remembered.
-        self._world = World(fit is not None or (before is not None and before.is_tf), metres)
-        self._unit = metres or nominal
-        similarity = self._similarity(scene, fit if self._world.is_tf else None, self._unit)
+        is_tf = fit is not None or (before is not None and before.is_tf)
+        self._world = World(is_tf, None if state.status == ScaleStatus.UNKNOWN else self.estimator.scale)
+        remembered = self._fit_remembered(scene, still)
+        similarity = self._similarity(fit, remembered, unit, self._world)
         moved = None
         if before and (self.estimator.restarts > restarts or not before.is_continued_by(self._world)):
-            old = self._similarity(scene, fit if before.is_tf else None, before.metres or nominal)
-            moved = similarity.after(old.inverse())
-        views = tuple(similarity.view(view) for view in scene.views)
-        self._remember(scene.frames, views, moved)
+            moved = similarity.after(self._similarity(fit, remembered, unit, before).inverse())
+            self._held.move(moved)
+        views = tuple(
+            self._placed(camera, view, similarity, camera in still, similarity.scale * median)
+            for camera, view in zip(scene.frames.cameras, scene.views, strict=True)
+        )
         return AlignedScene(scene, views, state, moved)
 
     def observe_size(self, label: str, extent: float) -> None:
@@ -141,8 +148,9 @@ class Aligner:
         Objects whose size is not known are passed over.
         """
         size_m = self._known_sizes.get(label)
-        if size_m is not None and extent > 0:
-            self._observed.append(known_size(size_m, extent / self._unit, self.config.size_deviation))
+        if size_m is not None and extent > 0 and self._world is not None:
+            length = extent / (self._world.metres or self._nominal)
+            self._observed.append(known_size(size_m, length, self.config.size_deviation))
 
     def _fit(self, scene: EncodedScene, noise: float) -> PoseFit | None:
         """The fit of the cameras that tf knows, None without any."""
@@ -152,20 +160,24 @@ class Aligner:
         predicted = np.stack([scene.views[scene.frames.index(camera)].camera_to_world for camera in known])
         return fit_poses(predicted, np.stack(list(known.values())), "similarity", self.config.drift.gate, noise)
 
-    def _scale(self, scene: EncodedScene, fit: PoseFit | None) -> ScaleState:
+    def _scale(self, scene: EncodedScene, fit: PoseFit | None, unit: float) -> ScaleState:
         """The scale and the alarm after one more set."""
-        measurements = self._measurements(scene, fit)
-        refused = self.estimator.update(fuse(measurements) if measurements else None)
+        measurements = self._measurements(scene, fit, unit)
+        refused = self.estimator.update(fuse(measurements) if measurements else None, self._keeper.lost)
         self.alarm.update(self._problem(scene.frames, fit, measurements) or refused)
         return self.estimator.state(self.alarm.reason)
 
-    def _measurements(self, scene: EncodedScene, fit: PoseFit | None) -> list[ScaleMeasurement]:
+    def _measurements(self, scene: EncodedScene, fit: PoseFit | None, unit: float) -> list[ScaleMeasurement]:
+        """Metres for one carried unit, by all that this set and the things of known size say."""
         found, self._observed = self._observed, []
         if fit is not None and np.isfinite(fit.deviation):
             tf_deviation = self.config.tf_deviation
-            found.append(ScaleMeasurement("tf_baseline", fit.similarity.scale, fit.deviation, tf_deviation))
+            found.append(ScaleMeasurement("tf_baseline", fit.similarity.scale / unit, fit.deviation, tf_deviation))
         pairs = [
-            (geometry.depth_m, clean_depth(view.depth_m, self._depth.min_depth_m, self._depth.max_depth_m))
+            (
+                thinned(geometry.depth_m) * unit,
+                clean_depth(thinned(view.depth_m), self._depth.min_depth_m, self._depth.max_depth_m),
+            )
             for view, geometry in zip(scene.frames.views, scene.views, strict=True)
             if view.depth_m is not None
         ]
@@ -173,7 +185,7 @@ class Aligner:
         if depth is not None:
             found.append(ScaleMeasurement("depth_camera", depth.scale, depth.deviation, self._depth.scale_deviation))
         if self._metric and not found:
-            found.append(ScaleMeasurement("metric_encoder", 1.0, 0.0, self.config.metric_deviation))
+            found.append(ScaleMeasurement("metric_encoder", 1 / unit, 0.0, self.config.metric_deviation))
         return found
 
     def _problem(self, frames: FrameSet, fit: PoseFit | None, measurements: list[ScaleMeasurement]) -> str:
@@ -181,34 +193,24 @@ class Aligner:
         contradiction = "" if fit is None else pose_problem(list(known_cameras(frames)), fit, drift)
         return contradiction or scale_problem(measurements, drift)
 
-    def _similarity(self, scene: EncodedScene, fit: PoseFit | None, scale: float) -> Similarity:
-        """From the network's world and unit to a unit and the world of tf, or of the remembered cameras without it."""
-        if fit is not None:
-            return fit.at_scale(scale)
-        index, goal = self._anchor(scene.frames)
-        start = scene.views[index].camera_to_world
-        rotation = goal[:3, :3] @ start[:3, :3].T
-        return Similarity(scale, rotation, goal[:3, 3] - scale * rotation @ start[:3, 3])
+    def _fit_remembered(self, scene: EncodedScene, still: set[str]) -> PoseFit:
+        """The fit of the cameras whose place is remembered; of the last camera, at the world's origin, without any."""
+        known = self._held.known(scene.frames, still) or {scene.frames.cameras[-1]: np.eye(4)}
+        predicted = np.stack([scene.views[scene.frames.index(camera)].camera_to_world for camera in known])
+        return fit_poses(predicted, np.stack(list(known.values())))
 
-    def _anchor(self, frames: FrameSet) -> tuple[int, np.ndarray]:
-        """The view that fixes the world, and its pose there."""
-        for index in reversed(range(len(frames.views))):
-            if frames.cameras[index] in self._remembered:
-                return index, self._remembered[frames.cameras[index]]
-        return len(frames.views) - 1, np.eye(4)
+    def _similarity(self, fit: PoseFit | None, remembered: PoseFit, unit: float, world: World) -> Similarity:
+        """From the network's world and unit to those of a world: by tf, or by the cameras that are remembered."""
+        chosen = fit if world.is_tf and fit is not None else remembered
+        return chosen.at_scale(unit * (world.metres or self._nominal))
 
-    def _remember(self, frames: FrameSet, views: Sequence[ViewGeometry], moved: Similarity | None) -> None:
-        if moved is not None:
-            self._remembered = {name: moved.pose(pose) for name, pose in self._remembered.items()}
-        for camera, view in zip(frames.cameras, views, strict=True):
-            self._remembered[camera] = view.camera_to_world
-
-
-def median_depth(views: Sequence[ViewGeometry]) -> float:
-    """Median of all known depth, 1 where none is known."""
-    depth = np.concatenate([view.depth_m[::4, ::4].ravel() for view in views])
-    depth = depth[depth > 0]
-    return float(np.median(depth)) if len(depth) else 1.0
+    def _placed(
+        self, camera: str, view: ViewGeometry, similarity: Similarity, is_still: bool, depth_m: float
+    ) -> ViewGeometry:
+        """A view's geometry in the world; where its camera stands still, at its mean pose."""
+        pose = self._held.update(camera, similarity.pose(view.camera_to_world), is_still, depth_m)
+        scaled = view.depth_m * np.float32(similarity.scale)
+        return ViewGeometry(scaled, view.confidence, view.intrinsics, pose, lift(scaled, view.intrinsics, pose))
 
 
 def known_cameras(frames: FrameSet) -> dict[str, np.ndarray]:

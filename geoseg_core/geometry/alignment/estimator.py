@@ -1,6 +1,7 @@
 """The scale over time: a Kalman filter on its logarithm, with the states UNKNOWN, ESTIMATED and LOCKED.
 
-The network's unit is its own in every set, so the filter lets it drift. The rules:
+The network's unit, though carried from set to set (unit.py), is not quite the same in each, so the filter lets it
+drift. The rules:
 - UNKNOWN becomes ESTIMATED once the relative standard deviation is at most `usable_deviation`, and ESTIMATED becomes
   UNKNOWN when it is more, as it will be some time after the last measurement.
 - ESTIMATED becomes LOCKED once the deviation was at most `lock_deviation` in `lock_sets` measured sets in a row, and
@@ -22,7 +23,8 @@ from geoseg_core.results import ScaleState, ScaleStatus
 class ScaleConfig:
     """How scales are fused over time."""
 
-    change: float = setting(0.01, "how much the network's unit may change from set to set, relative", "", 0.0, 1.0)
+    change: float = setting(0.005, "how much the carried unit may change from set to set, relative", "", 0.0, 1.0)
+    lost_change: float = setting(0.1, "the same where every camera has moved or is new", "", 0.0, 10.0)
     usable_deviation: float = setting(0.3, "above this relative standard deviation the scale is UNKNOWN", "", 0.0, 1.0)
     lock_deviation: float = setting(0.03, "relative standard deviation at which the scale is LOCKED", "", 0.0, 1.0)
     lock_sets: int = setting(5, "after so many measured sets in a row", "sets", 1, 1000)
@@ -51,7 +53,7 @@ class ScaleEstimator:
 
     @property
     def scale(self) -> float:
-        """Metres for one unit of the network; 1 while nothing is known."""
+        """Metres for one unit; 1 while nothing is known."""
         return float(np.exp(self._log))
 
     @property
@@ -59,13 +61,16 @@ class ScaleEstimator:
         """Relative standard deviation of the scale."""
         return float(np.sqrt(self._variance + self._systematic**2))
 
-    def update(self, measured: ScaleMeasurement | None) -> str:
+    def update(self, measured: ScaleMeasurement | None, is_unit_lost: bool = False) -> str:
         """Take what one set says of the scale (None: nothing).
+
+        Args:
+            is_unit_lost: the unit was carried over from the set before by a guess.
 
         Returns:
             why it is not believed, "" if it is.
         """
-        self._variance += self.config.change**2
+        self._variance += (self.config.lost_change if is_unit_lost else self.config.change) ** 2
         problem = "" if measured is None else self._take(measured)
         sharp = self.deviation <= self.config.lock_deviation
         if measured is not None:

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from geoseg_core.errors import BadConfig
 from geoseg_core.geometry.alignment.aligner import AlignedScene, Aligner, AlignmentConfig
 from geoseg_core.geometry.alignment.similarity import Similarity
+from geoseg_core.geometry.alignment.still import StillCameras
 from geoseg_core.geometry.encoder import ViewGeometry
 from geoseg_core.geometry.rgbd import RgbdEncoder, RgbdScene
 from geoseg_core.results import ScaleState, ScaleStatus
@@ -87,7 +88,7 @@ def test_the_scale_locks_and_outlives_a_gap() -> None:
 def test_without_scale_the_median_depth_is_the_nominal_one() -> None:
     aligned = Aligner(AlignmentConfig(nominal_depth_m=0.8)).align(predicted())
     assert aligned.scale == ScaleState()
-    depth = np.concatenate([view.depth_m[::4, ::4].ravel() for view in aligned.views])
+    depth = np.concatenate([view.depth_m.ravel() for view in aligned.views])
     assert np.median(depth[depth > 0]) == pytest.approx(0.8)
     # The world is the frame of the last camera, for the first one moves.
     np.testing.assert_allclose(aligned.views[-1].camera_to_world, np.eye(4), atol=1e-6)
@@ -147,16 +148,58 @@ def test_a_depth_camera_that_contradicts_tf_raises_the_alarm() -> None:
     assert aligned.scale.drift.startswith("tf_baseline gives a scale of 4, depth_camera of 5.2")
 
 
-def test_a_scale_that_jumps_raises_the_alarm_and_begins_anew() -> None:
+def test_the_unit_is_carried_over_whatever_the_network_takes_for_it() -> None:
     aligner = Aligner()
     last_of(aligner, 8, tf=ALL)
-    shrunk = Similarity(NETWORK.scale / 2, NETWORK.rotation, NETWORK.translation)
-    jumped = [aligner.align(predicted(tf=ALL, network=shrunk)) for _ in range(6)]
+    for factor in (0.5, 3.0, 1.02):
+        other = Similarity(NETWORK.scale * factor, NETWORK.rotation, NETWORK.translation)
+        aligned = aligner.align(predicted(tf=ALL, network=other))
+        assert aligned.moved is None and aligned.scale.status is ScaleStatus.LOCKED
+        assert_true(aligned.views)
+
+
+def test_tf_that_becomes_another_raises_the_alarm_and_begins_anew() -> None:
+    aligner = Aligner()
+    last_of(aligner, 8, tf=ALL)
+    grown = Similarity(2.0, np.eye(3), np.zeros(3))
+    views = tuple(replace(view, camera_to_world=grown.pose(view.camera_to_world)) for view in TRUE.views)
+    scene = replace(predicted(), frames=told(replace(TRUE, views=views), ALL))
+    jumped = [aligner.align(scene) for _ in range(11)]
     assert "tf_baseline gives a scale of 8 where 4 was known" in jumped[4].scale.drift
-    assert [each.moved is None for each in jumped] == [True] * 5 + [False]
+    assert [each.moved is None for each in jumped[:6]] == [True] * 5 + [False]
     assert jumped[5].moved.scale == pytest.approx(2.0, rel=0.01)
-    assert_true(jumped[5].views)
-    assert last_of(aligner, 5, tf=ALL, network=shrunk).scale.drift == ""
+    assert jumped[5].views[0].depth_m.max() == pytest.approx(2 * TRUTH[0].depth_m.max(), rel=0.01)
+    assert jumped[-1].scale.drift == ""
+
+
+def trembling(random: np.random.Generator, frames: FrameSet) -> RgbdScene:
+    """A prediction with its own unit in every set, and cameras that tremble by half a percent."""
+    unit = Similarity(
+        float(np.exp(random.normal() * 0.05)), Rotation.random(rng=random).as_matrix(), random.normal(size=3)
+    )
+    scene = predicted(frames, network=unit)
+    views = []
+    for view in scene.views:
+        shaken = view.camera_to_world.copy()
+        shaken[:3, :3] = shaken[:3, :3] @ Rotation.from_rotvec(0.005 * random.normal(size=3)).as_matrix()
+        shaken[:3, 3] += 0.005 * unit.scale * random.normal(size=3)
+        views.append(replace(view, camera_to_world=shaken))
+    return replace(scene, views=tuple(views))
+
+
+def test_what_stands_still_does_not_tremble() -> None:
+    random, aligner = np.random.default_rng(3), Aligner()
+    swayed = [render_set(tabletop(), sway=0.02 * number, size=(120, 160))[0] for number in range(12)]
+    aligned = [aligner.align(trembling(random, frames)) for frames in swayed]
+    steps = [
+        [np.linalg.norm((now.views[index].camera_to_world - last.views[index].camera_to_world)[:3, 3])
+         for index in range(3)]
+        for last, now in zip(aligned[6:], aligned[7:], strict=False)
+    ]  # fmt: skip
+    ego, *exo = np.mean(steps, axis=0)
+    assert ego > 0.01 and max(exo) < 0.003
+    depths = np.array([np.nanmedian(each.views[1].depth_m) for each in aligned])
+    assert depths.std() / depths.mean() < 0.002
 
 
 def test_an_object_of_known_size_gives_the_metre() -> None:
@@ -209,6 +252,19 @@ def test_a_scene_without_any_depth_goes_through() -> None:
     aligned = Aligner().align(replace(scene, views=empty))
     assert aligned.scale.status is ScaleStatus.UNKNOWN
     assert all(np.isfinite(view.camera_to_world).all() for view in aligned.views)
+
+
+def test_a_camera_stands_still_while_its_edges_do() -> None:
+    still, moved = StillCameras(), render_set(tabletop(), sway=0.02, size=(120, 160))[0]
+    calm, _ = render_set(tabletop(), size=(120, 160))
+    lit = replace(calm, views=tuple(replace(view, image=np.full_like(view.image, 90)) for view in calm.views))
+    other, _ = render_set([tabletop()[0].moved(0.2), *tabletop()[1:]], size=(120, 160))  # one thing moves
+    assert still.update(calm) == set()
+    assert still.update(calm) == set(ALL)
+    assert still.update(other) == set(ALL)
+    assert still.update(moved) == {"exo_left", "exo_right"}
+    assert still.update(moved) == set(ALL)
+    assert still.update(lit) == set() == still.update(lit)  # without edges nobody can tell
 
 
 def test_tracks_are_those_of_the_scene_itself() -> None:
