@@ -19,7 +19,7 @@ LEAST_KEYS = 512
 def fused_is_slow() -> bool:
     """Whether this processor multiplies bfloat16, but not inside the fused attention."""
     # Older releases of PyTorch do not tell.
-    tells = getattr(torch.cpu, "get_capabilities", dict)()
+    tells: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(tells.get("avx512_bf16")) and not tells.get("amx_tile")
 
 

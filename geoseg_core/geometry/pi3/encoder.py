@@ -14,11 +14,11 @@ from torch import Tensor
 
 from geoseg_core.config import setting
 from geoseg_core.errors import GeosegError
-from geoseg_core.geometry.acceleration import InferenceConfig
+from geoseg_core.geometry.acceleration import InferenceConfig, graphed, prepared
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.network_input import PIXEL_BUDGET, Placement, network_images, pi3_placements
 from geoseg_core.geometry.pi3.conditions import Conditions
-from geoseg_core.geometry.pi3.model import Pi3
+from geoseg_core.geometry.pi3.model import HEADS, Pi3
 from geoseg_core.geometry.pi3.pi3x import Pi3X
 from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.rgbd import RgbdConfig, RgbdScene
@@ -69,7 +69,9 @@ class Pi3Encoder:
         model: Pi3 | Pi3X,
         config: Pi3EncoderConfig = Pi3EncoderConfig(),  # noqa: B008 (frozen)
     ) -> None:
-        self.model, self.config = model.to_reduced(config.dtype), config
+        self.model: Pi3 | Pi3X = prepared(model, config)
+        self.config = config
+        self._trunk = graphed(self._features, config, model.register_token.device)
 
     @torch.inference_mode()
     def encode(self, frames: FrameSet) -> EncodedScene:
@@ -81,12 +83,12 @@ class Pi3Encoder:
         patch, device = self.model.config.patch, self.model.register_token.device
         placements = pi3_placements([view.size for view in frames.views], self.config.pixels, patch)
         images = network_images([view.image for view in frames.views], placements, "lanczos").to(device)[None]
+        known = self._known(frames, placements, device)
         with self.config.trunk_types(device):
-            if isinstance(self.model, Pi3X):
-                known = self._known(frames, placements, device)
+            if known is not None:
                 output = self.model(images, known, frame_chunk=self.config.frame_chunk)
             else:
-                output = self.model(images, frame_chunk=self.config.frame_chunk)
+                output = self.model.read(self._trunk(images), 1, self._grid(images), HEADS, self.config.frame_chunk)
         local, poses = output.local_points, output.camera_to_world
         assert local is not None and poses is not None and output.confidence is not None
         views = view_geometries(
@@ -98,6 +100,15 @@ class Pi3Encoder:
             placements,
         )
         return Pi3Scene(frames, views, ScaleState(), self.config)
+
+    def _features(self, images: Tensor) -> Tensor:
+        """Decoder features of images (1, V, 3, h, w)."""
+        with self.config.trunk_types(images.device):
+            return self.model.decode(self.model.encode(images), 1, self._grid(images))
+
+    def _grid(self, images: Tensor) -> tuple[int, int]:
+        patch = self.model.config.patch
+        return images.shape[3] // patch, images.shape[4] // patch
 
     def _known(self, frames: FrameSet, placements: list[Placement], device: torch.device) -> Conditions | None:
         told = self.config.conditions and isinstance(self.model, Pi3X) and self.model.sizes.conditions

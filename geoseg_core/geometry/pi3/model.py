@@ -180,7 +180,12 @@ class Pi3(Pi3Trunk):
             BadInput: images of another shape, or an unknown head.
         """
         batch, grid = self.prepare(images, heads)
-        features = self.decode(self.encode(images), batch, grid)
+        return self.read(self.decode(self.encode(images), batch, grid), batch, grid, heads, frame_chunk)
+
+    def read(
+        self, features: Tensor, batch: int, grid: tuple[int, int], heads: Sequence[str], frame_chunk: int
+    ) -> Pi3Output:
+        """Run heads on decoder features."""
         found: dict = {}
         if "points" in heads:
             raw = self.dense(self.point_decoder, self.point_head, features, grid, frame_chunk)

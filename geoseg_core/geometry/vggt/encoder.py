@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geoseg_core.config import setting
 from geoseg_core.errors import BadInput
-from geoseg_core.geometry.acceleration import InferenceConfig
+from geoseg_core.geometry.acceleration import InferenceConfig, graphed, prepared
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.network_input import Placement, common_canvas, network_images, vggt_placement
 from geoseg_core.geometry.predicted import view_geometries
@@ -111,7 +111,9 @@ class VggtEncoder:
         config: VggtEncoderConfig = VggtEncoderConfig(),  # noqa: B008 (frozen)
         keep_layers: tuple[int, ...] = (),
     ) -> None:
-        self.model, self.config, self.keep_layers = model.to_reduced(config.dtype), config, keep_layers
+        self.model: Vggt = prepared(model, config)
+        self.config, self.keep_layers = config, keep_layers
+        self._network = graphed(self._run, config, self.device)
 
     @torch.inference_mode()
     def encode(self, frames: FrameSet) -> EncodedScene:
@@ -121,13 +123,18 @@ class VggtEncoder:
             BadInput: an image too thin for the network, or more views than the memory has room for.
         """
         placements = self.place(frames)
-        images = self.images(frames, placements)
+        patches, output = self._network(self.images(frames, placements))
+        views = predicted_views(output, frames, placements)
+        return VggtScene(self, frames, views, ScaleState(), placements, patches, output.tokens)
+
+    def _run(self, images: Tensor) -> tuple[Tensor, VggtOutput]:
+        """Patch tokens of images (V, 3, h, w), and what the camera and depth heads say."""
+        patch = self.model.config.patch
+        grid = (images.shape[2] // patch, images.shape[3] // patch)
         with self.config.trunk_types(self.device):
             patches = self.model.aggregator.embed(images[None])
-            tokens = self.model.aggregator.aggregate(patches, 1, self.grid(placements), self.layers_kept)
-        output = self.model.read(tokens, ("camera", "depth"), frame_chunk=self.config.frame_chunk)
-        views = predicted_views(output, frames, placements)
-        return VggtScene(self, frames, views, ScaleState(), placements, patches, tokens)
+            tokens = self.model.aggregator.aggregate(patches, 1, grid, self.layers_kept)
+        return patches, self.model.read(tokens, ("camera", "depth"), frame_chunk=self.config.frame_chunk)
 
     def place(self, frames: FrameSet) -> list[Placement]:
         """How the views stand in the network's input.
