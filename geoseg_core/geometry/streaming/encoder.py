@@ -7,6 +7,7 @@ camera token of frame 0, so all sets share one world. The camera head, to which 
 over the camera tokens of all sets that are held; the other heads see the new set alone.
 """
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from geoseg_core.errors import BadInput
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.geometry.network_input import Placement
 from geoseg_core.geometry.predicted import first_camera_world
-from geoseg_core.geometry.streaming.cache import KeyValueCache, SetSizes
+from geoseg_core.geometry.streaming.cache import MIB, KeyValueCache, SetSizes
 from geoseg_core.geometry.streaming.config import StreamingConfig
 from geoseg_core.geometry.streaming.still_views import StillViews
 from geoseg_core.geometry.vggt.aggregator import TokenLayers
@@ -24,6 +25,8 @@ from geoseg_core.geometry.vggt.encoder import VggtEncoder, VggtScene, predicted_
 from geoseg_core.geometry.vggt.model import VggtOutput
 from geoseg_core.results import ScaleState
 from geoseg_core.views import FrameSet
+
+log = logging.getLogger(__name__)
 
 
 class StreamingEncoder:
@@ -40,11 +43,12 @@ class StreamingEncoder:
         again, a simulation that was reset);
       - cameras come, go or change places, or the size of an image changes;
       - `reset` was called.
-    `sequence` counts them: a listener that sees it change knows that the world may have jumped.
+    `sequence` counts them, and a line in the log says why: the world may have jumped.
 
     Memory: keys, values and camera tokens of the anchors, the window and the new set take `held_bytes`, allocated when
     a sequence starts and at most `budget_mib`; where the budget has no room for the whole window, the window is
-    shorter. Besides, one network input and its patch tokens are kept for each view.
+    shorter, which the log says too. A view of 518x392 pixels takes VGGT-1B 102 MB in bf16. Besides, one network input
+    and its patch tokens are kept for each view.
 
     Attributes:
         sequence: number of the current sequence, from 1; 0 before the first set.
@@ -123,6 +127,12 @@ class StreamingEncoder:
     def _start(self, frames: FrameSet, placements: list[Placement], reason: str) -> KeyValueCache:
         sizes, config = self._sizes(placements), self.config
         slots = sizes.slots(config.anchors, config.window, config.budget_mib)
+        if self.sequence:
+            log.warning("a new sequence of frame sets starts, in a world of its own: %s", reason)
+        if (window := slots - config.anchors - 1) < config.window:
+            needed = -(-(config.anchors + config.window + 1) * sizes.nbytes // MIB)
+            log.warning("a window of %d sets needs budget_mib %d, not %d; it has %d sets", config.window, needed,
+                        config.budget_mib, window)  # fmt: skip
         self.reset()  # frees the old memory before the new one is allocated
         self._cache = KeyValueCache(sizes, slots, config.anchors, self.encoder.device)
         self._first, self.started_because = frames, reason

@@ -171,13 +171,15 @@ def test_the_window_moves_on_and_the_anchors_stay(plain: VggtEncoder) -> None:
     assert held[5:] == [(0, 1, 3, 4, 5), (0, 1, 4, 5, 6), (0, 1, 5, 6, 7)]
 
 
-def test_the_window_shrinks_to_the_budget(plain: VggtEncoder) -> None:
+def test_the_window_shrinks_to_the_budget(plain: VggtEncoder, caplog: pytest.LogCaptureFixture) -> None:
     fitting = 2**20 // SET_BYTES
     encoder = StreamingEncoder(plain, StreamingConfig(window=1000, budget_mib=1))
     for number in range(fitting + 3):
         encoder.encode(frame_set(number))
     assert encoder.held_bytes == fitting * SET_BYTES <= 2**20
     assert encoder.held_sets == (0, *range(4, fitting + 3))
+    needed = 1002 * SET_BYTES // 2**20 + 1
+    assert caplog.messages == [f"a window of 1000 sets needs budget_mib {needed}, not 1; it has {fitting - 2} sets"]
 
 
 def test_a_budget_without_room_for_the_anchors_is_refused_with_the_one_that_has(plain: VggtEncoder) -> None:
@@ -228,12 +230,15 @@ def test_sets_without_stamps_are_in_order(plain: VggtEncoder) -> None:
     ],
     ids=["gap", "clock set back", "a camera less", "another order", "another size"],
 )  # fmt: skip
-def test_a_new_sequence_starts(plain: VggtEncoder, following: FrameSet, reason: str) -> None:
+def test_a_new_sequence_starts(
+    plain: VggtEncoder, following: FrameSet, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     encoder = StreamingEncoder(plain, StreamingConfig(max_gap_s=1.0))
     encode_all(encoder, 3)
     found = encoder.encode(following)
     assert encoder.sequence == 2 and encoder.held_sets == (0,)
     assert re.search(reason, encoder.started_because)
+    assert caplog.messages == [f"a new sequence of frame sets starts, in a world of its own: {encoder.started_because}"]
     expected = plain.encode(following)
     np.testing.assert_array_equal(found.views[1].depth_m, expected.views[1].depth_m)
     np.testing.assert_array_equal(found.views[1].camera_to_world, expected.views[1].camera_to_world)
