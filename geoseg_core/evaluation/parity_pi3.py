@@ -125,8 +125,9 @@ def head_decoders(model: Pi3Trunk, features: Tensor, images: Tensor) -> dict[str
 
 def conditions_of(case: str, inputs: Mapping[str, Tensor]) -> Conditions | None:
     """The conditions of a case, by the words of its name: `images_only`, `all_conditions`, `partial` (all, with the
-    stored masks), `rays_and_poses`, `depth_only`, `poses_partial`, `no_depth`. A tensor may be given for one case alone,
-    as `<case>.depths`.
+    stored masks), `rays_and_poses`, `depth_only`, `poses_partial`, `no_depth`.
+
+    A tensor may be given for one case alone, as `<case>.depths`.
 
     Raises:
         BadInput: a case whose name says nothing.

@@ -30,9 +30,9 @@ class FieldClusterConfig:
     single: bool = setting(False, "whether all that is seen may be one instance")
     whole_up_to: int = setting(20_000, "more pixels than this are clustered by a sample", "pixels", 100)
     sample: int = setting(8_000, "features of that sample", "", 100)
-    least_cluster: int = setting(20, "a cluster of the sample has at least so many features", "", 2)
-    least_samples: int = setting(10, "and a dense feature of it at least so many neighbours", "", 1)
-    stride: int = setting(4, "pixels of a side that get one label where no instance ends", "pixels", 1, 16)
+    least_cluster: int = setting(12, "a cluster of the sample has at least so many features", "", 2)
+    least_samples: int = setting(5, "and a dense feature of it at least so many neighbours", "", 1)
+    stride: int = setting(4, "largest side of a square that gets one label where no instance ends", "pixels", 1, 16)
     prototypes: int = setting(8, "features that stand for a cluster when the rest is labelled", "", 1, 64)
 
 
