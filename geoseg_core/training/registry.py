@@ -37,6 +37,13 @@ RECIPES = (
         "VggtTask",
         "VggtRecipe",
     ),
+    Recipe(
+        "vggt-1b",
+        "heads of VGGT-1B for one's own cameras, its trunk frozen (loop.weights=FILE)",
+        "geoseg_core.training.recipes.vggt",
+        "VggtTask",
+        "Vggt1bRecipe",
+    ),
 )
 
 

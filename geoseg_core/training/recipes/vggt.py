@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from geoseg_core.config import setting
+from geoseg_core.datasets.config import ReaderConfig
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadConfig
 from geoseg_core.geometry.vggt.config import AggregatorConfig, CameraHeadConfig, TrackHeadConfig, VggtConfig
 from geoseg_core.geometry.vggt.model import Vggt, VggtOutput
 from geoseg_core.layers.dpt import DptConfig
 from geoseg_core.layers.vit import VitConfig
-from geoseg_core.training.config import TrainingConfig
+from geoseg_core.synthetic.config import WorldsConfig
+from geoseg_core.training.config import OptimiserConfig, TrainingConfig
 from geoseg_core.training.geometry_metrics import camera_figures, depth_figures, depth_rows, track_figures
 from geoseg_core.training.losses.camera import camera_loss
 from geoseg_core.training.losses.dense import confident_loss, gradient_loss
@@ -82,6 +84,21 @@ class VggtRecipe(TrainingConfig):
     data: DataConfig = field(default_factory=DataConfig)
     loss: VggtLossConfig = field(default_factory=VggtLossConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+
+
+@dataclass(frozen=True)
+class Vggt1bRecipe(VggtRecipe):
+    """The same at the size of the released VGGT-1B, whose trunk stays as it is: heads for one's own cameras."""
+
+    model: VggtConfig = field(default_factory=VggtConfig)
+    data: DataConfig = field(
+        default_factory=lambda: DataConfig(
+            worlds=WorldsConfig(width=518, height=392), reader=ReaderConfig(width=518, height=392)
+        )
+    )
+    optimiser: OptimiserConfig = field(
+        default_factory=lambda: OptimiserConfig(learning_rate=1e-4, frozen=("aggregator.",))
+    )
 
 
 class VggtTask(Task):

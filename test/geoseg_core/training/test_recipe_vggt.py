@@ -16,7 +16,9 @@ from geoseg_core.errors import BadConfig
 from geoseg_core.geometry.vggt.model import Vggt
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.log import read_log
-from geoseg_core.training.recipes.vggt import TeacherConfig, VggtLossConfig, VggtRecipe, VggtTask
+from geoseg_core.training.optimiser import freeze
+from geoseg_core.training.recipes.vggt import TeacherConfig, Vggt1bRecipe, VggtLossConfig, VggtRecipe, VggtTask
+from geoseg_core.training.registry import recipe_named
 from geoseg_core.training.sources import DataConfig
 
 WORLDS = WorldsConfig(width=56, height=42, exo_max=2, objects_min=1, objects_max=3, arm=False, difficulty=0.0)
@@ -131,3 +133,14 @@ def test_a_teacher_gives_depth_and_cameras(tmp_path: Path) -> None:
 def test_images_that_patches_do_not_divide_are_refused() -> None:
     with pytest.raises(BadConfig, match="multiples of the patch 14, got 60 x 42"):
         VggtTask(VggtRecipe(model=VGGT, data=DataConfig(worlds=WorldsConfig(width=60, height=42))))
+
+
+def test_the_recipe_of_the_released_size_is_the_released_model_with_a_frozen_trunk() -> None:
+    config = recipe_named("vggt-1b").config_type()()
+    assert isinstance(config, Vggt1bRecipe)
+    with torch.device("meta"):
+        model = VggtTask(config).model()
+    freeze(model, config.optimiser.frozen)
+    trained = {name.split(".")[0] for name, value in model.named_parameters() if value.requires_grad}
+    assert trained == {"camera_head", "depth_head", "point_head", "track_head"}
+    assert sum(value.numel() for value in model.parameters()) > 1_000_000_000
