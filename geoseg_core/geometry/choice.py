@@ -14,6 +14,7 @@ from geoseg_core.geometry.encoder import GeometryEncoder
 from geoseg_core.geometry.pi3.encoder import Pi3EncoderConfig
 from geoseg_core.geometry.rgbd import RgbdConfig, RgbdEncoder
 from geoseg_core.geometry.streaming.config import StreamingConfig
+from geoseg_core.geometry.tiny.encoder import TinyEncoderConfig
 from geoseg_core.geometry.vggt.encoder import VggtEncoderConfig
 from geoseg_core.weights.chosen import ChosenWeights, choose_weights, stored_config
 
@@ -66,6 +67,17 @@ def load_pi3x(config: "GeometryConfig", weights: ChosenWeights, device: "torch.d
     return LoadedEncoder(Pi3Encoder(model, config.pi3), weights)
 
 
+def load_tiny(config: "GeometryConfig", weights: ChosenWeights, device: "torch.device") -> LoadedEncoder:
+    from geoseg_core.geometry.tiny.config import TinyConfig
+    from geoseg_core.geometry.tiny.encoder import TinyEncoder
+    from geoseg_core.geometry.tiny.model import TinyGeometry
+    from geoseg_core.weights.loading import load_checkpoint
+
+    model = TinyGeometry(stored_config(weights.path, TinyConfig()))
+    load_checkpoint(model, weights.path)
+    return LoadedEncoder(TinyEncoder(model.to(device), config.tiny), weights)
+
+
 @dataclass(frozen=True)
 class Choice:
     """One encoder that needs weights.
@@ -88,6 +100,7 @@ CHOICES = {
     "vggt": Choice(load_vggt, ("vggt-1b", "vggt-1b-commercial"), streams=True),
     "pi3": Choice(load_pi3, ("pi3",)),
     "pi3x": Choice(load_pi3x, ("pi3x",), metric=True),
+    "tiny": Choice(load_tiny),
 }
 
 
@@ -102,6 +115,7 @@ class GeometryConfig:
     rgbd: RgbdConfig = field(default_factory=RgbdConfig)
     vggt: VggtEncoderConfig = field(default_factory=VggtEncoderConfig)
     pi3: Pi3EncoderConfig = field(default_factory=Pi3EncoderConfig)
+    tiny: TinyEncoderConfig = field(default_factory=TinyEncoderConfig)
     stream: StreamingConfig = field(default_factory=StreamingConfig)
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
 

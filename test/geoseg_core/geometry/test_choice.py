@@ -17,7 +17,9 @@ from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.geometry.choice import CHOICES, GeometryConfig, device_named, load_encoder
 from geoseg_core.geometry.rgbd import RgbdEncoder
-from geoseg_core.geometry.vggt.config import VggtConfig
+from geoseg_core.geometry.tiny.config import TinyConfig
+from geoseg_core.geometry.tiny.model import TinyGeometry
+from geoseg_core.geometry.vggt.config import AggregatorConfig, VggtConfig
 from geoseg_core.pipeline import PipelineConfig, ScenePipeline
 from geoseg_core.prompts import Prompt
 from geoseg_core.results import ScaleState, ScaleStatus
@@ -27,7 +29,14 @@ from geoseg_core.weights.chosen import UNKNOWN_LICENCE, choose_weights, config_m
 from geoseg_core.weights.registry import checkpoint_named
 
 torch.set_num_threads(1)
-MODELS = {"vggt": (small_vggt, VGGT), "pi3": (small_pi3, PI3), "pi3x": (small_pi3x, PI3X)}
+TINY = TinyConfig(channels=(8, 8, 16), width=32, aggregator=AggregatorConfig(2, 2), fused=(8, 8), coarse=8, fine=8)
+MODELS = {
+    "vggt": (small_vggt, VGGT),
+    "pi3": (small_pi3, PI3),
+    "pi3x": (small_pi3x, PI3X),
+    "tiny": (lambda: TinyGeometry(TINY), TINY),
+}
+SMALL_INPUTS = {"vggt.side": 56, "pi3.pixels": 3000, "tiny.pixels": 4096}
 FRAMES, _ = render_set(tabletop(), size=(48, 64))
 
 
@@ -44,7 +53,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def configured(weights: dict[str, Path], name: str = "vggt", **others: object) -> GeometryConfig:
-    values = {"encoder": name, "weights": str(weights[name]), "device": "cpu", "vggt.side": 56, "pi3.pixels": 3000}
+    values = {"encoder": name, "weights": str(weights[name]), "device": "cpu"} | SMALL_INPUTS
     return build(GeometryConfig, values | {key.replace("__", "."): value for key, value in others.items()})
 
 
@@ -214,7 +223,7 @@ def test_images_alone_give_every_readout(weights: dict[str, Path], name: str) ->
     result = made.process(images_only())
     assert result.frames.cameras == FRAMES.cameras and not result.frames.missing
     assert [image.shape for image in result.instances.labels] == [(48, 64)] * 3
-    expected = ScaleStatus.ESTIMATED if name == "pi3x" else ScaleStatus.UNKNOWN
+    expected = ScaleStatus.ESTIMATED if CHOICES[name].metric else ScaleStatus.UNKNOWN
     assert result.scale.status is result.instances.scale.status is expected
     answer = made.segment(Prompt("ego", box_px=np.array([10.0, 10, 40, 40])))
     assert answer.views[0].masks[0].mask.any() and answer.scale == result.scale
