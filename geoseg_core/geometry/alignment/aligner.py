@@ -18,9 +18,9 @@ import numpy as np
 
 from geoseg_core.config import setting
 from geoseg_core.errors import BadConfig
-from geoseg_core.geometry.alignment.drift import DriftAlarm, DriftConfig, pose_problem, scale_problem
+from geoseg_core.geometry.alignment.drift import DriftAlarm, DriftConfig, depth_problem, pose_problem, scale_problem
 from geoseg_core.geometry.alignment.estimator import ScaleConfig, ScaleEstimator
-from geoseg_core.geometry.alignment.measurement import ScaleMeasurement, fit_depth, fuse, known_size
+from geoseg_core.geometry.alignment.measurement import DepthFit, ScaleMeasurement, fit_depth, fuse, known_size
 from geoseg_core.geometry.alignment.poses import PoseFit, fit_poses
 from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.geometry.alignment.still import HeldPoses, StillCameras
@@ -30,6 +30,8 @@ from geoseg_core.geometry.pointmap import clean_depth, lift
 from geoseg_core.geometry.rgbd import RgbdConfig
 from geoseg_core.results import ScaleState, ScaleStatus
 from geoseg_core.views import FrameSet
+
+REGIONS = 16
 
 
 @dataclass(frozen=True)
@@ -162,36 +164,44 @@ class Aligner:
 
     def _scale(self, scene: EncodedScene, fit: PoseFit | None, unit: float) -> ScaleState:
         """The scale and the alarm after one more set."""
-        measurements = self._measurements(scene, fit, unit)
+        depth = self._fit_depth(scene, unit)
+        measurements = self._measurements(fit, depth, unit)
         refused = self.estimator.update(fuse(measurements) if measurements else None, self._keeper.lost)
-        self.alarm.update(self._problem(scene.frames, fit, measurements) or refused)
+        self.alarm.update(self._problem(scene.frames, fit, depth, measurements) or refused)
         return self.estimator.state(self.alarm.reason)
 
-    def _measurements(self, scene: EncodedScene, fit: PoseFit | None, unit: float) -> list[ScaleMeasurement]:
-        """Metres for one carried unit, by all that this set and the things of known size say."""
-        found, self._observed = self._observed, []
-        if fit is not None and np.isfinite(fit.deviation):
-            tf_deviation = self.config.tf_deviation
-            found.append(ScaleMeasurement("tf_baseline", fit.similarity.scale / unit, fit.deviation, tf_deviation))
+    def _fit_depth(self, scene: EncodedScene, unit: float) -> DepthFit | None:
+        """Depth in the carried unit against that of the depth cameras; None without any."""
+        low_m, high_m = self._depth.min_depth_m, self._depth.max_depth_m
         pairs = [
-            (
-                thinned(geometry.depth_m) * unit,
-                clean_depth(thinned(view.depth_m), self._depth.min_depth_m, self._depth.max_depth_m),
-            )
+            (thinned(geometry.depth_m) * unit, clean_depth(thinned(view.depth_m), low_m, high_m))
             for view, geometry in zip(scene.frames.views, scene.views, strict=True)
             if view.depth_m is not None
         ]
-        depth = fit_depth([each for each, _ in pairs], [each for _, each in pairs]) if pairs else None
+        return fit_depth([each for each, _ in pairs], [each for _, each in pairs])
+
+    def _measurements(self, fit: PoseFit | None, depth: DepthFit | None, unit: float) -> list[ScaleMeasurement]:
+        """Metres for one carried unit, by all that this set and the things of known size say."""
+        found, self._observed = self._observed, []
+        if fit is not None and np.isfinite(fit.deviation):
+            scale = fit.similarity.scale / unit
+            found.append(ScaleMeasurement("tf_baseline", scale, fit.deviation, self.config.tf_deviation))
         if depth is not None:
-            found.append(ScaleMeasurement("depth_camera", depth.scale, depth.deviation, self._depth.scale_deviation))
+            # A network errs by regions larger than tiles: take no more than so many to be independent.
+            deviation = max(depth.deviation, depth.residual / np.sqrt(REGIONS))
+            found.append(ScaleMeasurement("depth_camera", depth.scale, deviation, self._depth.scale_deviation))
         if self._metric and not found:
             found.append(ScaleMeasurement("metric_encoder", 1 / unit, 0.0, self.config.metric_deviation))
         return found
 
-    def _problem(self, frames: FrameSet, fit: PoseFit | None, measurements: list[ScaleMeasurement]) -> str:
+    def _problem(
+        self, frames: FrameSet, fit: PoseFit | None, depth: DepthFit | None, measurements: list[ScaleMeasurement]
+    ) -> str:
+        """What contradicts the prediction in one set, "" for nothing."""
         drift = self.config.drift
-        contradiction = "" if fit is None else pose_problem(list(known_cameras(frames)), fit, drift)
-        return contradiction or scale_problem(measurements, drift)
+        by_poses = "" if fit is None else pose_problem(list(known_cameras(frames)), fit, drift)
+        by_depth = "" if depth is None else depth_problem(depth, drift)
+        return by_poses or by_depth or scale_problem(measurements, drift)
 
     def _fit_remembered(self, scene: EncodedScene, still: set[str]) -> PoseFit:
         """The fit of the cameras whose place is remembered; of the last camera, at the world's origin, without any."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoseg_core.config import setting
-from geoseg_core.geometry.alignment.measurement import ScaleMeasurement
+from geoseg_core.geometry.alignment.measurement import DepthFit, ScaleMeasurement
 from geoseg_core.geometry.alignment.poses import PoseFit, PoseGate
 
 
@@ -18,6 +18,7 @@ class DriftConfig:
         0.25, "so does one farther off its place, as part of the cameras' distance from their centre", "", 0.01, 10.0
     )
     scale: float = setting(0.1, "two sources of the scale that differ by more contradict each other", "", 0.001, 10.0)
+    depth: float = setting(0.3, "so does depth whose ratio to a depth camera's spreads by more", "", 0.01, 10.0)
     sets: int = setting(5, "the alarm goes on, and off, after so many sets in a row", "sets", 1, 1000)
 
     @property
@@ -55,6 +56,13 @@ def pose_problem(cameras: list[str], fit: PoseFit, config: DriftConfig) -> str:
         elif offset > config.offset:
             found.append(f"{name} lies {100 * offset:.0f} % of the cameras' distance away")
     return f"tf and prediction disagree: {', '.join(found)}" if found else ""
+
+
+def depth_problem(fit: DepthFit, config: DriftConfig) -> str:
+    """Whether predicted depth has another shape than measured depth, in words; "" if it has not."""
+    if fit.residual <= config.depth:
+        return ""
+    return f"depth camera and prediction disagree: their ratio spreads by {100 * fit.residual:.0f} %"
 
 
 def scale_problem(measurements: list[ScaleMeasurement], config: DriftConfig) -> str:

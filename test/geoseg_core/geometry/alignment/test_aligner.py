@@ -148,6 +148,21 @@ def test_a_depth_camera_that_contradicts_tf_raises_the_alarm() -> None:
     assert aligned.scale.drift.startswith("tf_baseline gives a scale of 4, depth_camera of 5.2")
 
 
+def test_depth_of_another_shape_than_a_depth_cameras_raises_the_alarm() -> None:
+    random = np.random.default_rng(0)
+    views = tuple(
+        replace(view, depth_m=view.depth_m * np.kron(np.exp(random.normal(size=(8, 8))), np.ones((6, 8))))
+        for view in TRUE.views
+    )
+    scene = replace(predicted(), frames=told(replace(TRUE, views=views), (), ALL))
+    aligner = Aligner()
+    for _ in range(5):
+        aligned = aligner.align(scene)
+    assert "depth camera and prediction disagree: their ratio spreads by" in aligned.scale.drift
+    # What differs by regions is not averaged away by pixels.
+    assert aligned.scale.standard_deviation > 0.05
+
+
 def test_the_unit_is_carried_over_whatever_the_network_takes_for_it() -> None:
     aligner = Aligner()
     last_of(aligner, 8, tf=ALL)
