@@ -20,7 +20,7 @@ ARM_BODIES = 2
 WIDEST_GRIP_M = 0.055
 HAND_HALF_M = 0.09
 WRIST_M = {True: (-0.055, 0.0, 0.092), False: (0.0, 0.0, 0.17)}
-ARM_LENGTH_M = 0.8
+ARM_LENGTH_M = 1.15
 ARM_RADIUS_M = 0.06
 CAMERA_GAP_M = 0.16
 TIPS_BELOW_TOP_M = 0.02
@@ -131,8 +131,8 @@ def _hand_poses(grip: np.ndarray, shoulder: np.ndarray) -> np.ndarray:
 
 def _collides(things: Arrangement, arm: np.ndarray, eyes: np.ndarray) -> np.ndarray:
     """(B,) whether the arm goes through a thing or comes too near to a camera at any moment."""
-    steps = np.linspace(0, ARM_LENGTH_M, 17)
-    axis = arm[..., None, :3, 3] + steps[:, None] * arm[..., None, :3, 2]  # (B, T, 17, 3)
+    steps = np.linspace(0, ARM_LENGTH_M, 24)
+    axis = arm[..., None, :3, 3] + steps[:, None] * arm[..., None, :3, 2]  # (B, T, 24, 3)
     near = np.linalg.norm(axis[:, :, None] - eyes[:, :, :, None, :3, 3], axis=-1) < CAMERA_GAP_M
     flat = np.linalg.norm(axis[:, :, :, None, :2] - things.position[:, :, None, :, :2], axis=-1)
     wide = np.linalg.norm(things.half, axis=-1)[:, None, None]
@@ -193,7 +193,7 @@ def _human_arm(opening: np.ndarray, size: np.ndarray) -> Builder:
     cuff = 0.06 + 0.16 * (size - 0.9) / 0.2
     made.ellipsoid(0.026, 0.026, 0.026, [0, 0, 0], None, SKIN)
     made.cone(0.026, 0.04, 0.0, 0.26, [0, 0, 0], None, SKIN)
-    made.cone(0.036, 0.058, cuff, ARM_LENGTH_M, [0, 0, 0], None, SLEEVE)
+    made.cone(0.044, 0.06, cuff, ARM_LENGTH_M, [0, 0, 0], None, SLEEVE)
     return made
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.synthetic.numbers import Numbers
+from geoseg_core.synthetic.room import Room
 
 EGO_SIDE_RAD = -np.pi / 2
 WALL_GAP_M = 0.2
@@ -44,19 +45,19 @@ def direction(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
 
 
 def draw_cameras(numbers: Numbers, config: WorldsConfig, focus: np.ndarray, tallest: np.ndarray,
-                 room: np.ndarray, times: np.ndarray) -> Cameras:  # fmt: skip
-    """Cameras that look at `focus` (B, 3), the middle of the things, from above `tallest` (B,) and inside the room.
+                 room: Room, times: np.ndarray) -> Cameras:  # fmt: skip
+    """Cameras inside the room that look at the things; those over the table are above the highest thing.
 
     Args:
         numbers: the streams of the scenes.
         config: how many, how different.
-        focus: (B, 3) metres.
+        focus: (B, 3) the middle of the things.
         tallest: (B,) height of the highest thing over the floor.
-        room: (B, 2, 3) low and high corner.
+        room: where walls and table are.
         times: (T,) seconds.
     """
     hard, exo = config.difficulty, config.exo_max
-    ego_distance = numbers.logarithmic(low=0.45 - 0.15 * hard, high=0.75 + 0.25 * hard)
+    ego_distance = numbers.logarithmic(low=0.45 - 0.15 * hard, high=0.75 + 0.45 * hard)
     ego_azimuth = EGO_SIDE_RAD + numbers.uniform(low=-1, high=1) * (0.4 + 0.6 * hard)
     ego_elevation = numbers.uniform(low=0.45, high=1.15)
     sway = numbers.uniform(6, low=0.0, high=2 * np.pi)
@@ -71,17 +72,16 @@ def draw_cameras(numbers: Numbers, config: WorldsConfig, focus: np.ndarray, tall
 
     gap = 0.35 + (np.pi - 0.35) * hard
     azimuth = ego_azimuth[:, None] + numbers.uniform(exo, low=-1, high=1) * gap
-    elevation = numbers.uniform(exo, low=0.22 + 0.2 * (1 - hard), high=1.0)
+    elevation = numbers.uniform(exo, low=0.15 + 0.25 * (1 - hard), high=1.0)
     ratio = numbers.logarithmic(exo, low=1.2, high=1.6 + 2.4 * hard)
     distance = np.clip(ego_distance[:, None] * ratio, 0.8, 3.0)
     target = focus[:, None] + numbers.normal(exo, 3) * np.array([0.1, 0.1, 0.03])
     position = target + direction(azimuth, elevation) * distance[..., None]
     roll = numbers.normal(exo) * 0.05
 
-    low, high = room[:, None, None, 0] + WALL_GAP_M, room[:, None, None, 1] - WALL_GAP_M
-    low[..., 2] = np.maximum(low[..., 2], tallest[:, None, None] + CLEARANCE_M)
     still = np.ones(len(times))[:, None, None]
-    positions = np.concatenate([ego_position[:, :, None], position[:, None] * still[None]], axis=2).clip(low, high)
+    positions = np.concatenate([ego_position[:, :, None], position[:, None] * still[None]], axis=2)
+    positions = kept_free(positions, room, tallest)
     targets = np.concatenate([ego_target[:, :, None], target[:, None] * still[None]], axis=2)
     rolls = np.concatenate([ego_roll[..., None], roll[:, None] * still[None, ..., 0]], axis=2)
     fov = np.concatenate(
@@ -89,6 +89,16 @@ def draw_cameras(numbers: Numbers, config: WorldsConfig, focus: np.ndarray, tall
          numbers.uniform(exo, low=np.radians(38), high=np.radians(75))], axis=1,
     )  # fmt: skip
     return Cameras(look_at(positions, targets, rolls), intrinsics(numbers, config, fov))
+
+
+def kept_free(positions: np.ndarray, room: Room, tallest: np.ndarray) -> np.ndarray:
+    """Camera positions (B, T, C, 3) moved inside the room, above the table's plane, and over the things."""
+    low, high = room.corners[:, None, None, 0] + WALL_GAP_M, room.corners[:, None, None, 1] - WALL_GAP_M
+    positions = positions.clip(low, high)
+    over = (np.abs(positions[..., :2]) < room.table_half[:, None, None] + CLEARANCE_M).all(axis=3)
+    floor = np.where(over, tallest[:, None, None], room.table_top[:, None, None]) + CLEARANCE_M
+    positions[..., 2] = np.maximum(positions[..., 2], floor)
+    return positions
 
 
 def intrinsics(numbers: Numbers, config: WorldsConfig, fov: np.ndarray) -> np.ndarray:

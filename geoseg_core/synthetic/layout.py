@@ -15,7 +15,7 @@ from geoseg_core.synthetic.lights import draw_lights
 from geoseg_core.synthetic.materials import OBJECT_SLOTS, draw_materials
 from geoseg_core.synthetic.numbers import Numbers
 from geoseg_core.synthetic.photo import draw_shots
-from geoseg_core.synthetic.room import ROOM_SLOTS, Room, draw_room
+from geoseg_core.synthetic.room import ROOM_SLOTS, Room, draw_room, without
 from geoseg_core.synthetic.scene import Part, Scenes, join
 from geoseg_core.synthetic.shapes import turn_about
 
@@ -40,12 +40,13 @@ def draw_scenes(seeds: Sequence[int], config: WorldsConfig, exo: int, pages: int
     area = np.minimum(room.table_half - EDGE_M, PLACE_M)
     things = arrange(numbers, config, area, room.table_top, times)
     focus, tallest = _focus(things, room)
-    cameras = draw_cameras(Numbers(seeds, CAMERAS), config, focus, tallest, room.corners, times)
+    cameras = draw_cameras(Numbers(seeds, CAMERAS), config, focus, tallest, room, times)
     likely = ARM_CHANCE if config.arm else 0.0
     arm = draw_arm(Numbers(seeds, ARM), things, area, room.table_top, cameras.camera_to_world, likely)
+    eyes = cameras.camera_to_world[..., :3, 3].reshape(len(seeds), -1, 3)
     things = settle(things, ~arm.present)
     count = config.objects_max
-    whole = join([room.part, _things_part(things), _arm_part(arm, count)])
+    whole = join([without(room, eyes), _things_part(things), _arm_part(arm, count)])
     instances, classes = _bodies(things)
     return Scenes(
         kind=_tensor(whole.primitives.kind),

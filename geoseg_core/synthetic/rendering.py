@@ -59,14 +59,30 @@ def render(scenes: Scenes, size: tuple[int, int], pages: Pages) -> Rendering:
     reach = smooth(shadows(geometry, raised(hits, depth, LIFT_M), key, softness.float()))
     openness = 1 - nearness(geometry, raised(hits, depth, REACH_M), primitive)
     light = illuminate(scenes.lights, scenes.materials, hits, albedo, reach.flatten(), openness.flatten())
-    light = torch.stack([value.reshape(depth.shape) for value in light], dim=1)
-    return Rendering(light, depth, instance, classes)
+    picture = torch.stack([value.reshape(depth.shape) for value in light], dim=1)
+    return Rendering(with_soft_edges(picture, primitive), depth, instance, classes)
 
 
 def raised(hits: Hits, depth: Tensor, height_m: float) -> Tensor:
     """(S, 3, H, W) points so far above the surfaces of pictures like `depth` (S, H, W)."""
     lifted = [at + height_m * up for at, up in zip(hits.point, hits.normal, strict=True)]
     return torch.stack([value.reshape(depth.shape) for value in lifted], dim=1)
+
+
+def with_soft_edges(picture: Tensor, primitive: Tensor) -> Tensor:
+    """Pictures (S, 3, H, W) in which pixels at the border of two primitives are mixed with their neighbours.
+
+    Each pixel is one ray, but cameras collect light over an area; this takes the stairs from outlines.
+    """
+    borders = torch.zeros_like(primitive, dtype=torch.bool)
+    for axis in (1, 2):
+        size = primitive.shape[axis]
+        changes = primitive.narrow(axis, 1, size - 1) != primitive.narrow(axis, 0, size - 1)
+        borders.narrow(axis, 0, size - 1).logical_or_(changes)
+        borders.narrow(axis, 1, size - 1).logical_or_(changes)
+    wide = functional.pad(picture, (1, 1, 1, 1), "replicate")
+    mixed = functional.avg_pool2d(functional.avg_pool2d(wide, 2, 1), 2, 1)
+    return torch.where(borders[:, None], mixed, picture)
 
 
 def smooth(share: Tensor) -> Tensor:

@@ -21,9 +21,17 @@ VIEWS_STREAM = 100
 
 
 @lru_cache(maxsize=4)
-def load_pages(device: str) -> Pages:
-    """The textures on a device, made once."""
-    return Pages(device)
+def load_pages(device: str, photographs: str) -> Pages:
+    """The textures on a device, with the photographs of a folder if one is given; made once.
+
+    Raises:
+        BadInput: a folder without photographs.
+    """
+    if not photographs:
+        return Pages(device)
+    from geoseg_core.synthetic.photographs import read_photographs  # needs OpenCV, which may be missing
+
+    return Pages(device, read_photographs(photographs))
 
 
 @lru_cache(maxsize=4)
@@ -42,6 +50,9 @@ class Worlds:
     Args:
         config: what the scenes are like.
         device: where they are rendered.
+
+    Raises:
+        BadInput: photographs are wanted from a folder that has none.
     """
 
     class_names = CLASS_NAMES
@@ -49,7 +60,7 @@ class Worlds:
     def __init__(self, config: WorldsConfig | None = None, device: torch.device | str = "cpu") -> None:
         self.config = config or WorldsConfig()
         self.device = torch.device(device)
-        self._pages = load_pages(str(self.device))
+        self._pages = load_pages(str(self.device), self.config.photographs)
         self._darkroom = load_darkroom(str(self.device))
 
     def sample(self, seed: int, exo: int | None = None) -> Sample:
