@@ -56,8 +56,10 @@ def test_noise_is_no_change_and_a_small_hand_is_one() -> None:
 def test_slow_changes_add_up() -> None:
     still, embed = StillViews(BLOCK, 0.1), Embedding()
     for step in range(8):
-        still.embed(torch.full((1, 3, 14, 14), 0.03 * step), embed)
-    assert embed.counts == [1, 1]  # the first, and the one 0.12 brighter; 0.21 is not far enough from that
+        slow, flashing = torch.full((3, 14, 14), 0.03 * step), torch.full((3, 14, 14), float(step % 2))
+        still.embed(torch.stack((slow, flashing)), embed)
+    # The slow one at first and when 0.12 brighter; 0.21 is not far enough from that.
+    assert embed.counts == [2, 1, 1, 1, 2, 1, 1, 1]
 
 
 def test_each_view_is_judged_by_itself_and_keeps_its_tokens() -> None:
