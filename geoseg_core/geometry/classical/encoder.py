@@ -104,10 +104,10 @@ class ClassicalEncoder:
         placed = {0: Placed(self._usual(frames, 0), np.eye(4))}
         matches = {
             (first, second): match_features(features[first], features[second], self.config.ratio)
-            for first in range(len(features))
             for second in range(len(features))
-            if first != second and second > 0
+            for first in range(second)
         }
+        matches |= {(second, first): found[::-1] for (first, second), found in matches.items()}
         calibrated: set[int] = set()
         while len(placed) < len(features):
             found = [

@@ -14,6 +14,8 @@ from scipy.optimize import least_squares
 from geoseg_core.geometry.classical.config import ClassicalConfig
 
 CONFIDENCE = 0.9999
+# Samples of five matches: when focal lengths are compared, and for the chosen ones.
+DRAWS_TO_COMPARE, DRAWS = 1000, 10_000
 LEAST_ANGLE_RAD = np.radians(0.5)
 
 
@@ -61,10 +63,11 @@ def connect(
     found = []
     for first in candidates[0]:
         for second in candidates[1]:
-            pose, inliers = _essential(first_px, second_px, (first, second), config.threshold_px)
+            _, inliers = _essential(first_px, second_px, (first, second), config.threshold_px, DRAWS_TO_COMPARE)
             surprise = np.log(first[0, 0] / usual[0][0, 0]) ** 2 + np.log(second[0, 0] / usual[1][0, 0]) ** 2
-            found.append((inliers.sum() * np.exp(-0.5 * surprise), pose, inliers, (first, second)))
-    _, pose, inliers, cameras = max(found, key=lambda each: each[0])
+            found.append((inliers.sum() * np.exp(-0.5 * surprise), (first, second)))
+    cameras = max(found, key=lambda each: each[0])[1]
+    pose, inliers = _essential(first_px, second_px, cameras, config.threshold_px, DRAWS)
     if inliers.sum() < config.least_inliers:
         return None
     free = (len(candidates[0]) > 1, len(candidates[1]) > 1)
@@ -96,7 +99,7 @@ def _rays(points_px: np.ndarray, camera: np.ndarray) -> np.ndarray:
 
 
 def _essential(
-    first_px: np.ndarray, second_px: np.ndarray, cameras: tuple[np.ndarray, np.ndarray], threshold_px: float
+    first_px: np.ndarray, second_px: np.ndarray, cameras: tuple[np.ndarray, np.ndarray], threshold_px: float, draws: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """second_to_first (4, 4) and the inliers (M,) bool that lie before both cameras."""
     one, two = (_rays(px, camera)[:, :2] for px, camera in zip((first_px, second_px), cameras, strict=True))
@@ -104,7 +107,7 @@ def _essential(
     nothing = np.eye(4), np.zeros(len(first_px), bool)
     cv2.setRNGSeed(0)
     essential, mask = cv2.findEssentialMat(
-        one, two, np.eye(3), method=cv2.USAC_MAGSAC, prob=CONFIDENCE, threshold=threshold, maxIters=10_000
+        one, two, np.eye(3), method=cv2.USAC_MAGSAC, prob=CONFIDENCE, threshold=threshold, maxIters=draws
     )
     if essential is None or essential.shape != (3, 3):
         return nothing
