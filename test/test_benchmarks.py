@@ -45,3 +45,10 @@ def test_live(bag, tmp_path, ros_environment):
     times = {row["time"]: row for row in record["rows"]}
     assert times["core"]["p50_ms"] < times["stamp to masks"]["p50_ms"]
     assert times["overhead, masks"]["sets"] == settings["masks"] - 10
+
+
+def test_clustering(tmp_path, ros_environment):
+    record = run("clustering", tmp_path, ros_environment, "--views", "4", "--size", "112x140", "--passes", "1")
+    assert [row["way"] for row in record["rows"]] == ["sample", "whole", "sample"]
+    assert all(row["seconds"] > 0 and row["truth_ari"] > 0.8 for row in record["rows"])
+    assert record["settings"]["views"] == 4 and record["machine"]["cpu"]
