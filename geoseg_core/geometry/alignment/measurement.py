@@ -91,15 +91,14 @@ def tile_logs(predicted: np.ndarray, measured_m: np.ndarray) -> np.ndarray:
         raise BadInput(f"depth: expected two images of one size, got {predicted.shape} and {measured_m.shape}")
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.log(measured_m.astype(np.float64) / predicted)
-        good = (predicted > 0) & (measured_m > 0) & np.isfinite(ratio)
-    medians = []
-    for rows in np.array_split(np.arange(len(ratio)), TILES):
-        band, known = ratio[rows], good[rows]
-        for columns in np.array_split(np.arange(ratio.shape[1]), TILES):
-            values = band[:, columns][known[:, columns]]
-            if len(values) >= MIN_PIXELS:
-                medians.append(np.median(values))
-    return np.array(medians)
+        ratio[~((predicted > 0) & (measured_m > 0) & np.isfinite(ratio))] = np.nan
+    padded = np.pad(ratio, [(0, -size % TILES) for size in ratio.shape], constant_values=np.nan)
+    height, width = padded.shape[0] // TILES, padded.shape[1] // TILES
+    tiles = padded.reshape(TILES, height, TILES, width).swapaxes(1, 2).reshape(TILES * TILES, -1)
+    counts = np.isfinite(tiles).sum(1)
+    tiles, counts = np.sort(tiles[counts >= MIN_PIXELS], axis=1), counts[counts >= MIN_PIXELS]  # NaN comes last
+    rows = np.arange(len(tiles))
+    return (tiles[rows, (counts - 1) // 2] + tiles[rows, counts // 2]) / 2
 
 
 def known_size(size_m: float, extent: float, deviation: float) -> ScaleMeasurement:
