@@ -19,30 +19,40 @@ from geoseg_core.geometry.vggt.track_head import Tracks
 from geoseg_core.training.losses.track_truth import TrueTracks
 from geoseg_core.training.pictures import depth_colours
 
+# White lines between scenes.
+GAP_PX = 4
+
 
 def camera_figures(encodings: Tensor, batch: Sample) -> dict[str, float]:
-    """Errors of the cameras (B, V, 9) against the first one: medians, and the area under the curve up to 30 degrees."""
-    assert batch.camera_to_world is not None and batch.intrinsics is not None
+    """Errors of the cameras (B, V, 9), see pose_figures, and of their fields of view."""
+    assert batch.intrinsics is not None
     height, width = batch.images.shape[-2:]
     world_to_camera, _ = decode_pose(encodings.float(), (height, width))
     last = world_to_camera.new_tensor([0, 0, 0, 1]).expand(*world_to_camera.shape[:2], 1, 4)
     found = torch.cat((world_to_camera, last), dim=-2).double().inverse().cpu().numpy()
+    # As angles: a field of view of 0 has no focal length.
+    wanted = 2 * torch.atan(width / 2 / batch.intrinsics[..., 0, 0])
+    off = (encodings[..., 8].float() - wanted).abs().mean()
+    return {"field_of_view_deg": math.degrees(float(off)), **pose_figures(found, batch)}
+
+
+def pose_figures(camera_to_world: np.ndarray, batch: Sample) -> dict[str, float]:
+    """Errors of poses (B, V, 4, 4) against the first one: medians, and the area under the curve up to 30 degrees."""
+    assert batch.camera_to_world is not None
     true = batch.camera_to_world.double().cpu().numpy()
     rotations, directions = [], []
-    for scene, truth in zip(found, true, strict=True):
+    for scene, truth in zip(camera_to_world, true, strict=True):
         for view in range(1, len(scene)):
             pair = relative_pose(scene[0], scene[view]), relative_pose(truth[0], truth[view])
             rotations.append(rotation_error_deg(*pair))
             directions.append(direction_error_deg(*pair))
-    # As angles: a field of view of 0 has no focal length.
-    wanted = 2 * torch.atan(width / 2 / batch.intrinsics[..., 0, 0])
-    off = (encodings[..., 8].float() - wanted).abs().mean()
-    figures = {"field_of_view_deg": math.degrees(float(off))}
-    if rotations:
-        figures["rotation_deg"] = float(np.median(rotations))
-        figures["direction_deg"] = float(np.median(directions))
-        figures["auc30"] = area_under_curve(np.maximum(rotations, directions).tolist())
-    return figures
+    if not rotations:
+        return {}
+    return {
+        "rotation_deg": float(np.median(rotations)),
+        "direction_deg": float(np.median(directions)),
+        "auc30": area_under_curve(np.maximum(rotations, directions).tolist()),
+    }
 
 
 def depth_figures(depth: Tensor, batch: Sample) -> dict[str, float]:
@@ -83,5 +93,6 @@ def depth_rows(batch: Sample, depth: Tensor | None) -> np.ndarray:
             both = (true > 0) & (found > 0)
             scale = np.median(true[both] / found[both]) if both.any() else 1.0
             row.append(depth_colours(found * scale, near, far))
-        rows.append(np.concatenate([np.concatenate(list(part), axis=1) for part in row]))
-    return np.concatenate(rows)
+        rows += [np.concatenate(list(part), axis=1) for part in row]
+        rows.append(np.full((GAP_PX, *rows[0].shape[1:]), 255, np.uint8))
+    return np.concatenate(rows[:-1])

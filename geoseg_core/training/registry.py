@@ -44,6 +44,13 @@ RECIPES = (
         "VggtTask",
         "Vggt1bRecipe",
     ),
+    Recipe(
+        "tiny",
+        "the small network that comes with geoseg: depth, focal lengths and places that match",
+        "geoseg_core.training.recipes.tiny",
+        "TinyTask",
+        "TinyRecipe",
+    ),
 )
 
 

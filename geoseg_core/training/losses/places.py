@@ -9,8 +9,10 @@ from torch import Tensor
 
 
 def shares(places: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Cells (..., 4) of a map (height, width), row-major, and their shares (..., 4) of places (..., 2) given in units of
-    cells (column, row; cell centres are whole numbers). Places outside belong to the nearest cells."""
+    """Cells (..., 4) of a map (height, width), row-major, and their shares (..., 4) of places (..., 2).
+
+    Places are columns and rows of cells, whose centres are whole numbers; those outside belong to the nearest cells.
+    """
     height, width = size
     limits = places.new_tensor((width - 1, height - 1))
     inside = torch.minimum(places.clamp(min=0), limits)
