@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from geoseg_core.errors import MissingExtra
+from geoseg_core.errors import BadConfig, MissingExtra
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,28 @@ def find_devices(name: str, precision: str, say: Callable[[str], None]) -> Devic
     """The device called `name`, the best there is if it is empty; with accelerate, this process's share.
 
     Raises:
+        BadConfig: no such device here.
         MissingExtra: several processes were started, and accelerate is not installed.
     """
+    device = _device(name)
     if importlib.util.find_spec("accelerate") is None:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise MissingExtra("training on several devices", "train")
         say("accelerate is not installed: plain torch on one device (the extra [train] brings it)")
-        best = "cuda" if torch.cuda.is_available() else "cpu"
-        return Devices(torch.device(name or best), precision)
+        return Devices(device, precision)
     from accelerate import PartialState
 
-    state = PartialState(cpu=name == "cpu")
-    device = torch.device(name) if name and state.num_processes == 1 else state.device
-    return Devices(device, precision, state.process_index, state.num_processes)
+    state = PartialState(cpu=device.type == "cpu")
+    several = state.num_processes > 1
+    return Devices(state.device if several else device, precision, state.process_index, state.num_processes)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        wanted = "a device of this machine such as cpu or cuda"
+        raise BadConfig(f"--device: expected {wanted}, got {name!r} ({first})") from error
+    return device

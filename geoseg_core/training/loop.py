@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from geoseg_core.config import settings
-from geoseg_core.errors import BadConfig, BadInput
+from geoseg_core.errors import BadConfig, BadInput, TrainingFailed
 from geoseg_core.training.checkpoint import checkpoint_name, keep_newest, read_checkpoint, read_facts, write_checkpoint
 from geoseg_core.training.devices import Devices
 from geoseg_core.training.held_out import evaluate, export, show
@@ -70,7 +71,7 @@ class Trainer:
             The number of the signal that ended it, else 0.
 
         Raises:
-            TrainingFailed: no finite loss for many steps, or no memory for a single sample.
+            TrainingFailed: no finite loss for many steps, no memory for a single sample, or no room for a checkpoint.
         """
         log = Log(self.out, self.done, self.progress.say) if self.devices.main else None
         self.progress.start()
@@ -86,12 +87,21 @@ class Trainer:
         return stop.number if ended == SIGNAL else 0
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint.
+
+        Raises:
+            TrainingFailed: it cannot be written; the ones before it are whole.
+        """
         loop = self.task.config.loop
         folder = self.out / CHECKPOINTS
         tensors = state_tensors(self.stepper, loop.stored == "compact")
-        write_checkpoint(folder / checkpoint_name(self.done), tensors, self.facts(), loop.shard_mib)
-        keep_newest(folder, loop.keep)
+        try:
+            write_checkpoint(folder / checkpoint_name(self.done), tensors, self.facts(), loop.shard_mib)
+            keep_newest(folder, loop.keep)
+        except (OSError, SafetensorError) as error:
+            raise TrainingFailed(
+                f"{folder}: expected room for a checkpoint, got {error}; free some, then go on with --resume"
+            ) from error
         self._saved_at = time.monotonic()
 
     def facts(self) -> dict[str, Any]:

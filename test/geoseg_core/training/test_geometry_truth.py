@@ -8,8 +8,8 @@ from small_models import small_vggt
 
 from geoseg_core.datasets.sample import Sample, collate
 from geoseg_core.errors import BadInput
-from geoseg_core.training.losses.track_truth import random_queries, true_tracks
 from geoseg_core.training.losses.teacher import taught
+from geoseg_core.training.losses.track_truth import random_queries, true_tracks
 from geoseg_core.training.losses.truth import geometry_truth
 
 # A camera of 4 x 4 pixels whose focal length is 2 pixels: 90 degrees.

@@ -85,7 +85,7 @@ def test_a_very_small_one_learns(tmp_path: Path) -> None:
     assert {"rotation_deg", "auc30", "abs_rel", "delta125", "tracks_near", "visibility_right"} <= set(metrics)
     assert metrics["abs_rel"] < 1
     picture = cv2.imread(str(tmp_path / "pictures" / "step_00000024.png"))
-    assert picture.shape[0] == 4 * 3 * 42, "four scenes: images, true depth, depth"
+    assert picture.shape[0] == 4 * 3 * 42 + 3 * 4, "four scenes with lines between: images, true depth, depth"
     weights = load_file(tmp_path / "weights.safetensors")
     assert set(weights) == set(Vggt(VGGT).state_dict()), "names as in the released model"
 

@@ -204,3 +204,15 @@ def test_a_terminal_has_a_bar(
     text = capsys.readouterr().err
     assert "100%" in text
     assert "samples/s, loss" in text
+
+
+def test_a_device_that_is_not_here_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cuda:99", "abacus"):
+        assert cli.main(["train", "brightness", "--out", str(tmp_path), "--device", name]) == 1
+        assert "--device: expected a device of this machine" in capsys.readouterr().err
+
+
+def test_a_disk_that_takes_no_checkpoint_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "checkpoints").write_text("in the way")
+    assert train(tmp_path, "schedule.steps=2") == 1
+    assert "expected room for a checkpoint" in capsys.readouterr().err

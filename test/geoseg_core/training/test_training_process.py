@@ -96,7 +96,7 @@ def test_torch_numpy_scipy_and_safetensors_are_enough(tmp_path: Path) -> None:
     missing = ("accelerate", "tensorboard", "cv2", "matplotlib", "tqdm", "open3d", "PIL", "rclpy", "mujoco", "rosbags")
     code = (
         f"import sys, runpy; sys.modules |= dict.fromkeys({missing!r}); sys.argv = {command(out)!r}; "
-        "runpy.run_path(sys.argv[0], run_name='__main__')"
+        "import geoseg_core.training.recipes.vggt; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, env=ENVIRONMENT)
     assert ended.returncode == 0, ended.stderr
