@@ -8,7 +8,7 @@ from small_bag import write_small_bag
 from geoseg_core.cli import main
 from geoseg_core.commands.evaluate_geometry import open_encoder, read_seeds, table
 from geoseg_core.errors import BadConfig
-from geoseg_core.evaluation.report import figures, read_report
+from geoseg_core.evaluation.report import compare, figures, read_report
 
 KEYS = ("rotation_error_deg_median", "auc30", "abs_rel", "delta125", "track_pck4")
 
@@ -67,3 +67,10 @@ def test_unknown_encoders_and_bad_numbers_are_refused(bag, tmp_path, capsys):
     assert main(["evaluate-geometry", "vggt=nothing.safetensors", "--data", str(bag)]) == 1
     assert "nothing.safetensors" in capsys.readouterr().err
     assert main(["evaluate-geometry", "classical", "--data", str(tmp_path / "none")]) == 1
+
+
+@pytest.mark.parametrize("key", [*KEYS, "auc30_folded", "track_pck1", "visibility_accuracy", "seconds_median"])
+def test_compare_knows_which_way_each_figure_is_better(key):
+    lower = key in ("rotation_error_deg_median", "abs_rel", "seconds_median")
+    better = compare({"geometry": {key: 0.5}}, {"geometry": {key: 0.4 if lower else 0.6}})
+    assert [each.verdict for each in better] == [1]
