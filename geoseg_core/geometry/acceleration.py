@@ -6,7 +6,6 @@ runs instead.
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,11 +13,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from geoseg_core.config import setting
+from geoseg_core.geometry.inference import InferenceConfig
 from geoseg_core.layers.attention import Block, Remember, Rotary
 from geoseg_core.layers.packed import check_packing, pack
 
-PRECISIONS = ("fp32", "autocast", "bf16")
 # Runs before a capture: allocations, tables of positions and compilation happen there.
 WARM_UPS = 3
 # Each captured shape holds the memory of one run.
@@ -27,29 +25,6 @@ KEPT_GRAPHS = 4
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class InferenceConfig:
-    """How a network is run."""
-
-    precision: str = setting(
-        "fp32", "type of the numbers: fp32; autocast: products of the trunk in bf16; bf16: wholly", choices=PRECISIONS
-    )
-    packed: bool = setting(
-        False, "whether weights are laid out for bf16 products on a CPU; the model can then not be cast or saved"
-    )
-    compile: bool = setting(False, "whether transformer blocks are compiled; the first calls then take minutes")
-    cuda_graphs: bool = setting(False, "whether the network is replayed as a CUDA graph, one for each input shape")
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type that the weights get."""
-        return torch.bfloat16 if self.precision == "bf16" else torch.float32
-
-    def trunk_types(self, device: torch.device) -> AbstractContextManager:
-        """The context in which the trunk runs."""
-        return torch.autocast(device.type, torch.bfloat16) if self.precision == "autocast" else nullcontext()
 
 
 @dataclass

@@ -11,11 +11,9 @@ from geoseg_core.config import setting
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.alignment.aligner import Aligner, AlignmentConfig
 from geoseg_core.geometry.encoder import GeometryEncoder
-from geoseg_core.geometry.pi3.encoder import Pi3EncoderConfig
+from geoseg_core.geometry.inference import Pi3EncoderConfig, TinyEncoderConfig, VggtEncoderConfig
 from geoseg_core.geometry.rgbd import RgbdConfig, RgbdEncoder
 from geoseg_core.geometry.streaming.config import StreamingConfig
-from geoseg_core.geometry.tiny.encoder import TinyEncoderConfig
-from geoseg_core.geometry.vggt.encoder import VggtEncoderConfig
 from geoseg_core.weights.chosen import ChosenWeights, choose_weights, stored_config
 
 if TYPE_CHECKING:

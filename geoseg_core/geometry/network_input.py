@@ -15,8 +15,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from geoseg_core.errors import BadInput
+from geoseg_core.geometry.inference import PIXEL_BUDGET
 
-PIXEL_BUDGET = 255_000
 LANCZOS_LOBES = 3
 # Where the bilinear and the nearest sample of a map differ by more than this part, an edge runs between.
 EDGE_RATIO = 0.03

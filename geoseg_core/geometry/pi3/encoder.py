@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg_core.config import setting
 from geoseg_core.errors import GeosegError
-from geoseg_core.geometry.acceleration import InferenceConfig, graphed, prepared
+from geoseg_core.geometry.acceleration import graphed, prepared
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
-from geoseg_core.geometry.network_input import PIXEL_BUDGET, Placement, network_images, pi3_placements
+from geoseg_core.geometry.inference import Pi3EncoderConfig
+from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
 from geoseg_core.geometry.pi3.conditions import Conditions
 from geoseg_core.geometry.pi3.model import HEADS, Pi3
 from geoseg_core.geometry.pi3.pi3x import Pi3X
@@ -24,16 +24,6 @@ from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.rgbd import RgbdConfig, RgbdScene
 from geoseg_core.results import ScaleState
 from geoseg_core.views import FrameSet
-
-
-@dataclass(frozen=True)
-class Pi3EncoderConfig(InferenceConfig):
-    """How images are fed to Pi3, and how it is run."""
-
-    pixels: int = setting(PIXEL_BUDGET, "pixels of the network's input, at most", "px", 196, 4_000_000)
-    frame_chunk: int = setting(4, "views that a dense head sees at a time; fewer take less memory", "", 1, 1000)
-    conditions: bool = setting(True, "whether Pi3X is told the known depth, intrinsics and poses")
-    seen_slope: float = setting(0.02, "a followed point may lie this part of its depth off the surface", "", 0.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)

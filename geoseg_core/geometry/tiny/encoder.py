@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg_core.config import setting
 from geoseg_core.errors import BadInput
-from geoseg_core.geometry.acceleration import InferenceConfig
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
+from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
 from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.tiny.cameras import follow_between, solve_cameras
@@ -25,14 +24,6 @@ from geoseg_core.views import FrameSet
 
 VISIBLE = 0.5
 LEAST_SUPPORT = 3.0
-
-
-@dataclass(frozen=True)
-class TinyEncoderConfig(InferenceConfig):
-    """How images are fed to the small network, and how it is run."""
-
-    precision: str = setting("autocast", "types of the network", choices=("autocast", "fp32"))
-    pixels: int = setting(256 * 192, "pixels of the network's input, at most", "px", 4096, 1_000_000)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg_core.config import setting
 from geoseg_core.errors import BadInput
-from geoseg_core.geometry.acceleration import InferenceConfig, graphed, prepared
+from geoseg_core.geometry.acceleration import graphed, prepared
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
+from geoseg_core.geometry.inference import VggtEncoderConfig
 from geoseg_core.geometry.network_input import Placement, common_canvas, network_images, vggt_placement
 from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.vggt.aggregator import TokenLayers
@@ -30,16 +30,6 @@ VISIBLE = 0.5
 # Maps of full size, and token tensors beside the kept layers, that exist at the worst moment.
 LIVE_MAPS = 3
 LIVE_TOKENS = 20
-
-
-@dataclass(frozen=True)
-class VggtEncoderConfig(InferenceConfig):
-    """How images are fed to VGGT, and how it is run."""
-
-    side: int = setting(518, "width (crop) or longer side (pad) of the network's input", "px", 14, 2044)
-    fit: str = setting("crop", "what is done with other aspects", choices=("crop", "pad"))
-    frame_chunk: int = setting(4, "views that a dense head sees at a time; fewer take less memory", "", 1, 1000)
-    memory_mib: int = setting(0, "memory for tokens and maps, beside the weights; 0 for no limit", "MiB", 0)
 
 
 @dataclass(eq=False)

@@ -1,6 +1,8 @@
 """Choosing an encoder with its weights, and the pipeline on geometry that a small random network predicts."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from geoseg_core.weights.chosen import UNKNOWN_LICENCE, choose_weights, config_m
 from geoseg_core.weights.registry import checkpoint_named
 
 torch.set_num_threads(1)
+ROOT = Path(__file__).resolve().parents[3]
 TINY = TinyConfig(channels=(8, 8, 16), width=32, aggregator=AggregatorConfig(2, 2), fused=(8, 8), coarse=8, fine=8)
 MODELS = {
     "vggt": (small_vggt, VGGT),
@@ -65,6 +68,11 @@ def images_only(frames: FrameSet = FRAMES) -> FrameSet:
 def test_measured_depth_needs_no_weights() -> None:
     loaded = load_encoder(GeometryConfig())
     assert isinstance(loaded.encoder, RgbdEncoder) and loaded.weights is None
+
+
+def test_measured_depth_does_not_load_torch() -> None:
+    words = "import sys, geoseg_core.pipeline as p; p.ScenePipeline(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", words], check=False, cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("name", MODELS)
