@@ -41,7 +41,7 @@ def cluster_whole(features: Tensor, points: Tensor, config: FieldClusterConfig) 
     flat = normalised(features).movedim(1, -1).flatten(0, -2).cpu().numpy()
     means = neighbour_means(flat, points.reshape(-1, 3).cpu().numpy(), config.neighbours)
     labels = fill_noise(means, raw_clusters(means, config))
-    return torch.from_numpy(labels).view(points.shape[:3])
+    return torch.from_numpy(labels).view(points.shape[:3]).to(features.device)
 
 
 def normalised(features: Tensor) -> Tensor:
