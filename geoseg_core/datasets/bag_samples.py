@@ -1,5 +1,6 @@
 """RosbagSamples: any set of a bag of this package's format as a sample, read on demand."""
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from geoseg_core.datasets.sample import Sample
 from geoseg_core.datasets.scene_samples import SceneSamples
 from geoseg_core.datasets.sizing import place_image, place_map, placement, stack_floats, stack_images, stack_labels
 from geoseg_core.errors import BadInput
+from geoseg_core.geometry.network_input import Placement
 from geoseg_core.views import View
 
 
@@ -57,26 +59,32 @@ class RosbagSamples(SceneSamples[SetReference]):
         labelled = self.sequence.read(SetReference(scene.stamp_ns, places, scene.missing))
         views = labelled.frames.views
         sizes = [placement(view.size, self.config) for view in views]
-        depths = [view.depth_m for view in views]
-        poses = [view.camera_to_world for view in views]
+        depths, poses = _complete(view.depth_m for view in views), _complete(view.camera_to_world for view in views)
+        labels = _complete(labelled.labels.get(view.camera) for view in views) if self.sequence.objects else None
         cameras = [place.network_intrinsics(_calibrated(view)) for view, place in zip(views, sizes, strict=True)]
-        labels = [labelled.labels.get(view.camera) for view in views]
-        ids = None
-        if self.sequence.objects and not any(each is None for each in labels):
-            ids = stack_labels([place_map(each, place) for each, place in zip(labels, sizes, strict=True)])  # type: ignore
+        ids = None if labels is None else stack_labels(_placed(labels, sizes))
         return Sample(
             stack_images([place_image(view.image, place) for view, place in zip(views, sizes, strict=True)]),
-            None
-            if any(each is None for each in depths)
-            else stack_floats([place_map(each, place) for each, place in zip(depths, sizes, strict=True)]),  # type: ignore
+            None if depths is None else stack_floats(_placed(depths, sizes)),
             None if ids is None else ids * torch.from_numpy(self._is_object)[ids],
             None if ids is None else torch.from_numpy(self._class_of)[ids],
             stack_floats(cameras),
-            None if any(each is None for each in poses) else stack_floats(poses),  # type: ignore
+            None if poses is None else stack_floats(poses),
             moments=_seconds(views),
             cameras=labelled.frames.cameras,
             source=f"{self.sequence.path.name} {name}: {', '.join(labelled.frames.cameras)}",
         )
+
+
+def _complete(values: Iterable[np.ndarray | None]) -> list[np.ndarray] | None:
+    """All values, or None where one is lacking."""
+    listed = list(values)
+    known = [each for each in listed if each is not None]
+    return known if len(known) == len(listed) else None
+
+
+def _placed(maps: list[np.ndarray], sizes: list[Placement]) -> list[np.ndarray]:
+    return [place_map(each, place) for each, place in zip(maps, sizes, strict=True)]
 
 
 def _itself(reference: SetReference) -> SetReference:
