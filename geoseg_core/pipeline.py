@@ -167,6 +167,8 @@ class ScenePipeline:
             kept = tuple(key for key in thing.keyframes if key.camera != camera)
             if kept:
                 self._flat[object_id] = replace(thing, keyframes=kept)
+        if self._aligner is not None:
+            self._aligner.forget(camera)
         self._scene = self._layout = None
 
     def save_memory(self, path: str) -> tuple[int, ...]:

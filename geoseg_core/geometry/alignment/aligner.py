@@ -144,6 +144,11 @@ class Aligner:
         )
         return AlignedScene(scene, views, state, moved)
 
+    def forget(self, camera: str) -> None:
+        """A camera's calibration, place or resolution is another one: what was remembered of it is void."""
+        for memory in (self._keeper, self._still, self._held):
+            memory.forget(camera)
+
     def observe_size(self, label: str, extent: float) -> None:
         """An object was measured, in the unit of the newest aligned scene; its true size counts from the next set on.
 

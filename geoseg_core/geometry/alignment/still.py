@@ -35,6 +35,9 @@ class StillCameras:
         self._pictures |= {camera: picture for camera, picture in now.items() if camera not in still}
         return still
 
+    def forget(self, camera: str) -> None:
+        self._pictures.pop(camera, None)
+
 
 def small_picture(image: np.ndarray) -> np.ndarray:
     """Grey (h, w) float32 of an image (H, W, 3), at most WIDTH wide."""
@@ -92,6 +95,9 @@ class HeldPoses:
     def move(self, moved: Similarity) -> None:
         """The world is another one from now on."""
         self._held = {name: HeldPose(moved.pose(held.pose), held.sets) for name, held in self._held.items()}
+
+    def forget(self, camera: str) -> None:
+        self._held.pop(camera, None)
 
     def _jumped(self, before: np.ndarray, now: np.ndarray, depth_m: float) -> bool:
         turned = angle_deg(before[:3, :3].T @ now[:3, :3])

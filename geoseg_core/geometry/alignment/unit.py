@@ -45,6 +45,9 @@ class UnitKeeper:
         self._seen |= {camera: length * depth for camera, depth in depths.items() if camera not in still}
         return length
 
+    def forget(self, camera: str) -> None:
+        self._seen.pop(camera, None)
+
     def _fits(self, depths: dict[str, np.ndarray]) -> dict[str, DepthFit]:
         fits = {
             camera: fit_depth([depth], [self._seen[camera]])

@@ -269,6 +269,19 @@ def test_a_scene_without_any_depth_goes_through() -> None:
     assert all(np.isfinite(view.camera_to_world).all() for view in aligned.views)
 
 
+def test_a_camera_that_is_forgotten_is_where_the_next_set_says() -> None:
+    random, aligner = np.random.default_rng(3), Aligner()
+    for _ in range(10):
+        aligner.align(replace(trembling(random, TRUE), frames=told(TRUE, ALL)))
+    for camera in ALL:
+        aligner.forget(camera)
+    scene = predicted(tf=ALL)
+    fresh = aligner.align(scene).views
+    exact = Aligner().align(scene).views
+    for view, expected in zip(fresh, exact, strict=True):
+        np.testing.assert_allclose(view.camera_to_world[:3, :3], expected.camera_to_world[:3, :3], atol=1e-9)
+
+
 def test_a_camera_stands_still_while_its_edges_do() -> None:
     still, moved = StillCameras(), render_set(tabletop(), sway=0.02, size=(120, 160))[0]
     calm, _ = render_set(tabletop(), size=(120, 160))
