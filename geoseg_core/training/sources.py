@@ -17,6 +17,7 @@ from geoseg_core.datasets.scene_samples import SceneSamples
 from geoseg_core.errors import BadConfig
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.synthetic.worlds import Worlds
+from geoseg_core.training.kept import KeptSource
 from geoseg_core.training.task import HELD_OUT_SEEDS
 
 WORLDS = "worlds"
@@ -34,6 +35,8 @@ class DataConfig:
     path: str = setting("", "the dataset's folder, or the bag")
     labels: str = setting("", "scannetpp: the folder of the object ids")
     any_first: bool = setting(True, "views in any order, not the ego camera or the earliest first")
+    kept: str = setting("", "folder in which worlds are kept to be seen again; empty = new ones in each step")
+    kept_samples: int = setting(20_000, "so many worlds are kept", low=1)
     worlds: WorldsConfig = field(default_factory=WorldsConfig)
     reader: ReaderConfig = field(default_factory=ReaderConfig)
 
@@ -118,7 +121,8 @@ def make_source(config: DataConfig, patch: int) -> Source:
         name, sides = "worlds" if config.source == WORLDS else "reader", f"{made.width} x {made.height}"
         raise BadConfig(f"data.{name}: expected image sides that are multiples of the patch {patch}, got {sides}")
     if config.source == WORLDS:
-        return WorldSource(config)
+        worlds = WorldSource(config)
+        return KeptSource(worlds, Path(config.kept), config.kept_samples, config.worlds) if config.kept else worlds
     if not config.path:
         raise BadConfig(f"data.path: expected the place of the {config.source} data, got none; set data.path=...")
     return DatasetSource(config)
