@@ -8,8 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+import small_task
+import torch
 from safetensors.torch import load_file
 
+from geoseg_core import cli
+from geoseg_core.training import registry
 from geoseg_core.training.checkpoint import checkpoints, read_facts
 from geoseg_core.training.log import read_log
 
@@ -47,8 +51,14 @@ def losses(out: Path) -> list[tuple[int, float, float]]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same training in this process."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    train(out)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "RECIPES", (*registry.RECIPES, small_task.RECIPE))
+        assert cli.main(command(out)[1:]) == 0
+    torch.set_num_threads(threads)
     return out
 
 
