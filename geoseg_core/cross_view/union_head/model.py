@@ -1,0 +1,186 @@
+"""The union segmentation head of VGGT-S: features of two views and a mask in one of them to the mask in the other.
+
+"VGGT-Segmentor" (2026); parameters are named as in the released checkpoint.
+
+    X = [F_s + E(mask) | F_t + E(feedback)],  T = [mask token, source points, target points, features of source points]
+    blocks: X <- fusion(X);  T <- self, on X, MLP;  X <- on T
+    mask = upscale(X_t) . MLP(T_0)
+
+A call may be repeated with its own mask as feedback, which refines it. Where the paper and the released code differ,
+see config.py. Any size of image will do whose feature map the bottleneck's stride divides.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from geoseg_core.cross_view.union_head.blocks import Codes, TwoWay, target_half
+from geoseg_core.cross_view.union_head.config import UnionHeadConfig
+from geoseg_core.cross_view.union_head.layers import ChannelNorm, Mlp
+from geoseg_core.cross_view.union_head.prompt_encoder import PromptEncoder, sample_points
+from geoseg_core.errors import BadInput
+from geoseg_core.weights.loading import load_checkpoint
+
+
+@dataclass(frozen=True, eq=False)
+class HeadInput:
+    """B pairs of views, an object in each.
+
+    Attributes:
+        source_maps, target_maps: (B, C, h, w) features.
+        masks: (B, H, W) bool, the object in the source view; H = h * map_stride, W alike.
+        source_points_px, target_points_px: (B, N, 2) and (B, M, 2) x, y in images H x W; N and M may be 0.
+        sampled: (B, N, C) features of the source points; sampled from the map if None.
+    """
+
+    source_maps: Tensor
+    target_maps: Tensor
+    masks: Tensor
+    source_points_px: Tensor
+    target_points_px: Tensor
+    sampled: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class HeadOutput:
+    """Masks in the target view.
+
+    Attributes:
+        logits: (B, H, W) at the size of the image.
+        raw: (B, 1, h * upscale_stride^2, w * upscale_stride^2) as decoded.
+        token: (B, C) the mask token at the end: what the head knows of the object.
+    """
+
+    logits: Tensor
+    raw: Tensor
+    token: Tensor
+
+
+class MaskDecoder(nn.Module):
+    """Image state and tokens to mask logits."""
+
+    def __init__(self, config: UnionHeadConfig) -> None:
+        super().__init__()
+        width, stride = config.width, config.upscale_stride
+        middle, last = config.upscale_channels
+        self.transformer = TwoWay(config)
+        self.mask_tokens = nn.Embedding(1, width)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(width, middle, stride, stride),
+            ChannelNorm(middle),
+            nn.GELU(),
+            nn.ConvTranspose2d(middle, last, stride, stride),
+            nn.GELU(),
+        )
+        hidden = [width] * config.hyper_layers
+        self.output_hypernetworks_mlps = nn.ModuleList([Mlp(*hidden, last)])
+
+    def forward(self, image: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
+        """image (B, C, h, 2w) -> raw logits (B, 1, 4h, 4w) and the mask token (B, C)."""
+        tokens, state = self.transformer(image, codes)
+        token = tokens[:, 0]
+        upscaled = self.output_upscaling(target_half(state, codes.size))  # (B, L, 4h, 4w)
+        weights = self.output_hypernetworks_mlps[0](token)  # (B, L)
+        return (weights[:, None] @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:]), token
+
+
+class UnionHead(nn.Module):
+    """HeadInput -> HeadOutput."""
+
+    def __init__(self, config: UnionHeadConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or UnionHeadConfig()
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
+
+    @classmethod
+    def from_checkpoint(cls, path: Path | str, config: UnionHeadConfig | None = None) -> Self:
+        """The head with the weights of a safetensors file (`geoseg weights convert` makes one), for inference.
+
+        Raises:
+            BadInput: the file does not fit the configuration.
+        """
+        with torch.device("meta"):
+            head = cls(config)
+        load_checkpoint(head, path)
+        return head.eval()
+
+    def forward(self, pairs: HeadInput, refinements: int | None = None) -> HeadOutput:
+        """The masks of the last call; each call but the first sees the mask of the one before.
+
+        Raises:
+            BadInput: shapes that do not fit each other or the configuration.
+        """
+        output: HeadOutput | None = None
+        for call in range(1 + (self.config.refinements if refinements is None else refinements)):
+            output = self.call(pairs, call, None if output is None else self.resized_feedback(output.raw))
+        assert output is not None
+        return output
+
+    def call(self, pairs: HeadInput, number: int = 0, feedback: Tensor | None = None) -> HeadOutput:
+        """One call.
+
+        Args:
+            number: calls on the same pairs before this one.
+            feedback: (B, 1, H, W) logits, from `resized_feedback`.
+        """
+        self._check(pairs)
+        image = self.image_state(pairs, feedback)
+        codes = self.codes(pairs, number)
+        raw, token = self.mask_decoder(image, codes)
+        logits = F.interpolate(raw, size=pairs.masks.shape[1:], mode="bilinear", align_corners=False)
+        return HeadOutput(logits[:, 0], raw, token)
+
+    def resized_feedback(self, raw: Tensor) -> Tensor:
+        """Raw logits of a call (B, 1, 4h, 4w) as the next one takes them, (B, 1, H, W)."""
+        limit, stride = self.config.feedback_limit, self.config.upscale_stride**2
+        size = tuple(side // stride * self.config.map_stride for side in raw.shape[2:])
+        clamped = raw.clamp(-limit, limit)
+        return F.interpolate(clamped, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+    def image_state(self, pairs: HeadInput, feedback: Tensor | None) -> Tensor:
+        """(B, C, h, 2w): both maps side by side, with the masks that are known."""
+        source = pairs.source_maps + self.prompt_encoder.source_mask(pairs.masks)
+        target = pairs.target_maps
+        if feedback is not None:
+            target = target + self.prompt_encoder.feedback(feedback)
+        return torch.cat((source, target.expand_as(source)), dim=-1)
+
+    def codes(self, pairs: HeadInput, number: int) -> Codes:
+        """Prompt tokens and codes of the cells."""
+        height, width = pairs.source_maps.shape[2:]
+        stride = self.config.fusion_stride
+        fusing = self.config.fusion != "none"
+        bottleneck = self.prompt_encoder.bottleneck_cells((height // stride, width // stride)) if fusing else None
+        return Codes(self.prompt_tokens(pairs, number), self.prompt_encoder.cells((height, width)), bottleneck)
+
+    def prompt_tokens(self, pairs: HeadInput, number: int) -> Tensor:
+        """(B, 1 + N + M + N, C): mask token, source points, target points, features of the source points."""
+        size = (pairs.masks.shape[1], pairs.masks.shape[2])
+        sampled = pairs.sampled
+        if sampled is None:
+            sampled = sample_points(pairs.source_maps, pairs.source_points_px, size)
+        features = self.prompt_encoder.point_features(sampled, number + 1 if self.config.accumulate else 1)
+        points = self.prompt_encoder.points(pairs.source_points_px, pairs.target_points_px, size)
+        mask_token = self.mask_decoder.mask_tokens.weight.expand(len(points), -1, -1)
+        return torch.cat((mask_token, points, features), dim=1)
+
+    def _check(self, pairs: HeadInput) -> None:
+        config, (batch, width, *cells) = self.config, pairs.source_maps.shape
+        if width != config.width or pairs.target_maps.shape != pairs.source_maps.shape:
+            raise BadInput(
+                f"expected maps (B, {config.width}, h, w) of both views, got {tuple(pairs.source_maps.shape)} and "
+                f"{tuple(pairs.target_maps.shape)}; take the features that the head was made for"
+            )
+        size = (batch, *(config.map_stride * side for side in cells))
+        if tuple(pairs.masks.shape) != size:
+            raise BadInput(f"expected masks {size}, got {tuple(pairs.masks.shape)}; bring them to the network's size")
+        if config.fusion != "none" and any(side % config.fusion_stride for side in cells):
+            raise BadInput(
+                f"expected maps whose sides are multiples of {config.fusion_stride}, got {tuple(cells)}; "
+                "give the views another size"
+            )

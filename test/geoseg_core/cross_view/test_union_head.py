@@ -1,0 +1,121 @@
+"""The union head at a small size with random weights: options, sizes, batches, refinement, bad input."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from geoseg_core.cross_view.union_head.config import UnionHeadConfig
+from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead, sample_points
+from geoseg_core.cross_view.union_head.steps import training_logits
+from geoseg_core.errors import BadInput
+
+SMALL = UnionHeadConfig(
+    width=16, heads=2, map_stride=2, mask_channels=4, fusion_stride=3, fusion_width=24, fusion_inner=8,
+    fusion_hidden=32, token_inner=8, token_hidden=20, upscale_channels=(6, 4),
+)  # fmt: skip
+
+
+def head_of(config: UnionHeadConfig = SMALL) -> UnionHead:
+    torch.manual_seed(3)
+    return UnionHead(config).eval()
+
+
+def pairs_of(batch: int = 3, cells: tuple[int, int] = (6, 9), points: int = 4) -> HeadInput:
+    random = torch.Generator().manual_seed(0)
+    height, width = 2 * cells[0], 2 * cells[1]
+    maps = torch.randn(2, batch, 16, *cells, generator=random)
+    masks = torch.zeros(batch, height, width, dtype=torch.bool)
+    for row in range(batch):
+        masks[row, 2 : 5 + row, 1 : 7 + row] = True
+    places = torch.rand(2, batch, points, 2, generator=random) * torch.tensor([width - 1, height - 1])
+    return HeadInput(maps[0], maps[1], masks, places[0], places[1])
+
+
+@pytest.mark.parametrize("cells", [(6, 9), (12, 3)])
+@torch.inference_mode()
+def test_masks_have_the_size_of_the_image_whatever_its_shape(cells: tuple[int, int]) -> None:
+    output = head_of()(pairs_of(2, cells))
+    assert output.logits.shape == (2, 2 * cells[0], 2 * cells[1])
+    assert output.raw.shape == (2, 1, 4 * cells[0], 4 * cells[1]) and output.token.shape == (2, 16)
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"fusion": "before", "fusion_stages": 2}, {"fusion": "none"}, {"mask_encoder": "single", "hyper_layers": 1},
+    {"blocks": 3, "map_stride": 2, "upscale_stride": 3},
+])  # fmt: skip
+@torch.inference_mode()
+def test_pairs_in_a_batch_do_not_see_each_other(changes: dict) -> None:
+    head, pairs = head_of(replace(SMALL, **changes)), pairs_of()
+    together = head(pairs).logits
+    for row in range(3):
+        alone = HeadInput(*(each[row : row + 1] for each in vars(pairs).values() if each is not None))
+        torch.testing.assert_close(head(alone).logits[0], together[row], rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_without_fusion_and_points_only_the_mask_token_sees_the_source() -> None:
+    plain = head_of(replace(SMALL, fusion="none"))
+    assert plain(pairs_of(points=0)).logits.shape == (3, 12, 18)
+    assert not any("sa_" in name or "downsampling" in name for name in plain.state_dict() if "mask_" not in name)
+
+
+@torch.inference_mode()
+def test_the_order_of_the_points_does_not_matter() -> None:
+    head, pairs = head_of(), pairs_of()
+    source, target = pairs.source_points_px.flip(1), pairs.target_points_px.roll(1, 1)
+    turned = replace(pairs, source_points_px=source, target_points_px=target)
+    torch.testing.assert_close(head(pairs).logits, head(turned).logits, rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_refinements_repeat_the_call_with_the_clamped_mask() -> None:
+    head, pairs = head_of(), pairs_of()
+    first = head(pairs, refinements=0)
+    again = head.call(pairs, 1, head.resized_feedback(first.raw))
+    assert torch.equal(head(pairs).logits, again.logits) and not torch.equal(first.logits, again.logits)
+    fed = head.resized_feedback(torch.full((1, 1, 24, 36), 99.0))
+    assert fed.shape == (1, 1, 12, 18)
+    torch.testing.assert_close(fed, torch.full_like(fed, 32.0))
+
+
+def test_a_step_learns_from_the_last_call_alone_and_from_half_without_feedback() -> None:
+    head, pairs = head_of().train(), pairs_of(4)
+    logits = training_logits(head, pairs, 0.5, refinements=2)
+    with torch.no_grad():
+        torch.testing.assert_close(logits[:2], head(pairs, refinements=0).logits[:2])
+        torch.testing.assert_close(logits[2:], head(pairs, refinements=2).logits[2:], rtol=1e-4, atol=1e-5)
+    logits[2:].sum().backward()
+    gradient = head.prompt_encoder.src_point_pe.weight.grad
+    assert gradient is not None and bool(torch.isfinite(gradient).all())
+    assert training_logits(head, pairs_of(1), 1.0).shape == (1, 12, 18)
+    assert training_logits(head, pairs_of(1), 0.0).shape == (1, 12, 18)
+
+
+def test_features_are_sampled_corner_to_corner() -> None:
+    maps = torch.arange(12.0).view(1, 1, 3, 4)
+    points = torch.tensor([[[0.0, 0], [7, 5], [7, 0], [3.5, 2.5], [99, 99]]])
+    found = sample_points(maps, points, (6, 8))
+    torch.testing.assert_close(found[0, :, 0], torch.tensor([0.0, 11, 3, 5.5, 11]))
+
+
+def test_checkpoints_load_strictly_with_or_without_the_training_prefix(tmp_path: Path) -> None:
+    head, pairs = head_of(), pairs_of()
+    save_file({f"module.{name}": each for name, each in head.state_dict().items()}, tmp_path / "head.safetensors")
+    loaded = UnionHead.from_checkpoint(tmp_path / "head.safetensors", SMALL)
+    with torch.inference_mode():
+        assert torch.equal(loaded(pairs).logits, head(pairs).logits)
+    with pytest.raises(BadInput, match="mis-shaped"):
+        UnionHead.from_checkpoint(tmp_path / "head.safetensors", replace(SMALL, token_hidden=24))
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    head, pairs = head_of(), pairs_of()
+    with pytest.raises(BadInput, match=r"masks \(3, 12, 18\), got \(3, 12, 17\)"):
+        head(replace(pairs, masks=pairs.masks[..., 1:]))
+    with pytest.raises(BadInput, match="maps"):
+        head(replace(pairs, target_maps=pairs.target_maps[:, 1:]))
+    with pytest.raises(BadInput, match="multiples of 3"):
+        head(pairs_of(cells=(6, 8)))
