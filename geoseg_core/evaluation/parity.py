@@ -2,12 +2,14 @@
 
 Three sorts of file are fixtures: a .safetensors file whose metadata entry `config` names its model, with tensors
 `weights.*`, `input.*` and `output.*`; a .json file with the names and shapes of a checkpoint's tensors (`model` and
-`tensors`); and a .json file of image sizes (`rows`). Each kind has one runner in RUNNERS of parity_kinds.py. A .json
-file beside a .safetensors file of the same name belongs to it. Whatever else is found is reported as unknown.
+`tensors`); and a .json file of image sizes (`rows`). Files that name no model are known by the names of their entries
+(MARKS). Each kind has one runner in RUNNERS of parity_kinds.py. A .json file beside a .safetensors file of the same
+name belongs to it. Whatever else is found is reported as unknown.
 """
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -27,11 +29,23 @@ TRUNK_TOLERANCE = 3e-6
 # What sizes and shapes that do not fit each other make Python and torch raise.
 MISFITS = (AttributeError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError)
 TRUNK_TENSORS = ("patch_tokens", "aggregated.", "decoder_tokens")
+# Kinds of files without a configuration, by a name that one of their entries begins with; the first that fits counts.
+MARKS = {
+    r"e2x\.|x2e\.|recover\.|pass1_": "vggt_s views",
+    r"\w+\.points\d+$": "vggt_s anchors",
+    r"pos_embed_": "vggt_s positions",
+    r"w\.tracker\.": "vggt_s tracks",
+    r"grad\.": "vggt_s step",
+    r"it\d+\.": "vggt_s calls",
+    r"prompt_encoder\.|mask_decoder\.": "vggt_s weights",
+}
+JSON_MARKS = {r"parameters$": "vggt_s recipe", r"tensors$": "vggt_s keys"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One compared tensor (or key list, or size): `error` is relative; None where nothing could be compared."""
+    """One compared tensor (or key list, or size): `error` is relative, or absolute where the published limits are;
+    None where nothing could be compared."""
 
     fixture: str
     tensor: str
@@ -58,14 +72,15 @@ class Fixture:
     config: dict[str, Any]
 
     @cached_property
-    def _tensors(self) -> dict[str, Tensor]:
+    def all_tensors(self) -> dict[str, Tensor]:
+        """Every tensor, by its whole name."""
         with safe_open(self.path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
     def tensors(self, group: str) -> dict[str, Tensor]:
         """The tensors of "weights", "input" or "output", without that word."""
         start = f"{group}."
-        return {name.removeprefix(start): each for name, each in self._tensors.items() if name.startswith(start)}
+        return {name.removeprefix(start): each for name, each in self.all_tensors.items() if name.startswith(start)}
 
 
 Runner = Callable[[Fixture], list[Row]]
@@ -115,19 +130,27 @@ def read_fixture(path: Path) -> Fixture:
             content = json.loads(path.read_text())
             return Fixture(path, json_kind(content), content)
         with safe_open(path, framework="pt") as file:
-            config = json.loads((file.metadata() or {}).get("config", "{}"))
-        return Fixture(path, str(config.get("model", "without a configuration")), config)
+            metadata = file.metadata() or {}
+            config = json.loads(metadata["config"]) if "config" in metadata else metadata
+            unnamed = kind_by_names(file.keys(), MARKS) or "without a configuration"
+        return Fixture(path, str(config.get("model", unnamed)), config)
     except (OSError, ValueError, SafetensorError) as error:
         raise BadInput(f"{path}: expected a fixture, got {error}") from error
 
 
 def json_kind(content: object) -> str:
-    """ "keys" of a model, "sizes", or "json" for anything else."""
+    """ "keys" of a model, "sizes", a kind of JSON_MARKS, or "json" for anything else."""
     if isinstance(content, dict) and "model" in content and "tensors" in content:
         return f"keys {content['model']}"
     if isinstance(content, dict) and isinstance(content.get("rows"), list):
         return "sizes"
-    return "json"
+    return kind_by_names(content if isinstance(content, dict) else (), JSON_MARKS) or "json"
+
+
+def kind_by_names(names: Iterable[str], marks: Mapping[str, str]) -> str:
+    """The kind of a file whose entries have these names; empty where no mark fits."""
+    names = list(names)
+    return next((kind for mark, kind in marks.items() if any(re.match(mark, name) for name in names)), "")
 
 
 def compare(computed: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> list[Row]:
