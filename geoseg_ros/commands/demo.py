@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from geoseg_core.commands.evaluate import SAMPLE_BAG, expected_sets
+from geoseg_core.config import build_from_words
 from geoseg_core.datasets.rosbag import BagSequence
 from geoseg_core.datasets.truth import TruthObject
 from geoseg_core.errors import GeosegError
@@ -18,6 +19,7 @@ from geoseg_core.evaluation.gallery import Gallery
 from geoseg_core.evaluation.machine import percentiles
 from geoseg_core.evaluation.plots import write_plots
 from geoseg_core.evaluation.report import make_report, write_report
+from geoseg_core.pipeline import PipelineConfig
 from geoseg_core.resources import resource
 from geoseg_ros.environment import set_ros_environment
 
@@ -56,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not (objects and first.labels):
         print("the bag has no ground truth: three of the instances found in its first set are followed, without IoU")
         objects = ()
-        first, names = stand_in_truth(first)
+        first, names = stand_in_truth(first, pipeline_config(arguments.overrides))
     requests = choose_requests(first, names, sequence.cameras[0])
     print(f"demo: {sequence.path}, {', '.join(sequence.cameras)}, ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}")
     try:
@@ -68,6 +70,13 @@ def run(arguments: argparse.Namespace) -> int:
     print("\n".join([*table(report, [each.name for each in requests]), *live.notes]))
     print("\n".join(f"written: {each}" for each in written))
     return 0
+
+
+def pipeline_config(overrides: Sequence[str]) -> PipelineConfig:
+    """The pipeline as the node has it with these parameters."""
+    prefix = "pipeline."
+    words = [each.removeprefix(prefix) for each in overrides if each.startswith(prefix)]
+    return build_from_words(PipelineConfig, words)
 
 
 def measure(

@@ -34,9 +34,7 @@ class LiveRun:
     notes: tuple[str, ...]
 
 
-def run_live(
-    sequence: BagSequence, requests: Sequence[Request], out: Path, overrides: Sequence[str] = ()
-) -> LiveRun:
+def run_live(sequence: BagSequence, requests: Sequence[Request], out: Path, overrides: Sequence[str] = ()) -> LiveRun:
     """Replay a bag into live nodes, each in its own process, with this process as their client.
 
     Args:

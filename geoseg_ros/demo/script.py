@@ -1,7 +1,7 @@
 """What the demo asks for: three large objects that are well visible, each by one click in two views."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -67,9 +67,9 @@ def first_complete(sequence: Iterable[LabelledSet], with_labels: bool) -> Labell
     return complete or first
 
 
-def stand_in_truth(first: LabelledSet) -> tuple[LabelledSet, dict[int, str]]:
+def stand_in_truth(first: LabelledSet, config: PipelineConfig) -> tuple[LabelledSet, dict[int, str]]:
     """Where a bag has no ground truth: the first set with the instances that are found in it, to choose clicks from."""
-    result = ScenePipeline(PipelineConfig()).process(first.frames)
+    result = ScenePipeline(replace(config, tasks=("instances",))).process(first.frames)
     assert result.instances is not None
     labels = dict(zip(result.frames.cameras, result.instances.labels, strict=True))
     ids = [each.instance_id for each in result.instances.instances]

@@ -8,13 +8,17 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 from scenes import render_set, tabletop
 from small_bag import CAMERAS, write_small_bag
+from small_models import VGGT, small_vggt
 
 from geoseg_core import cli
 from geoseg_core.datasets.truth import LabelledSet
 from geoseg_core.errors import BadInput
+from geoseg_core.pipeline import PipelineConfig
 from geoseg_core.views import FrameSet
+from geoseg_core.weights.chosen import config_metadata
 from geoseg_ros.commands.demo import stage_latency
 from geoseg_ros.demo.processes import geoseg_command
 from geoseg_ros.demo.script import choose_requests, first_complete, stand_in_truth, wholeness
@@ -50,6 +54,18 @@ def test_objects_are_followed_and_measured_live(tmp_path, ros_environment, capsy
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"overlay.png", "cloud.png", "cloud_0.ply", "bringup.log", "replay.log"} <= written
     assert children_of(os.getpid()) == []
+
+
+def test_a_network_is_chosen_by_parameters(tmp_path, ros_environment):
+    weights = tmp_path / "small.safetensors"
+    save_file(small_vggt().state_dict(), weights, metadata=config_metadata(VGGT))
+    write_small_bag(tmp_path / "bag", sets=12)
+    geometry = {"encoder": "vggt", "weights": weights, "vggt.side": 56, "device": "cpu"}
+    words = [word for name, value in geometry.items() for word in ("--set", f"pipeline.geometry.{name}={value}")]
+    assert cli.main(["demo", str(tmp_path / "bag"), "--out", str(tmp_path / "out"), *words]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["sets"]["processed"] >= 1 and set(report["instances"]) == {"vggt"}
+    assert f"encoder vggt, weights small ({weights})" in (tmp_path / "out" / "bringup.log").read_text()
 
 
 def test_one_camera_without_truth_is_followed_without_figures(tmp_path, ros_environment, capsys):
@@ -107,7 +123,7 @@ def test_objects_that_are_hidden_in_the_ego_view_are_not_chosen(first_set):
 
 
 def test_without_truth_the_instances_of_the_first_set_stand_in(first_set):
-    labelled, names = stand_in_truth(LabelledSet(first_set.frames, {}))
+    labelled, names = stand_in_truth(LabelledSet(first_set.frames, {}), PipelineConfig())
     assert set(labelled.labels) == set(CAMERAS) and len(names) == 3
     assert len(choose_requests(labelled, names, "ego")) == 6
 
