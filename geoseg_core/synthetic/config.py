@@ -23,6 +23,7 @@ class WorldsConfig:
     )
     arm: bool = setting(True, "whether a hand or gripper may reach into the scene")
     photometric: bool = setting(True, "exposure, white balance, blur, noise and JPEG; off gives clean pictures")
+    compile: bool = setting(False, "compile the kernels: takes a minute once, then several times faster")
     photographs: str = setting("", "folder of photographs (PNG or JPEG) used as textures beside the procedural ones")
 
     def __post_init__(self) -> None:

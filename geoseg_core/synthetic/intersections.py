@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from geoseg_core.synthetic.fusing import fused
 from geoseg_core.synthetic.shapes import BOX, LATHE, LINK, ROUNDED
 
 NEAR = 1e-4
-MARCH_STEPS = 28
+STRIDE = 4
+STRIDES_OF_RAY = 7
 MARCH_TOLERANCE = 3e-4
-POLISH_STEPS = 2
+POLISH_STEPS = 3
 INFINITY = float("inf")
 
 Vector = Sequence[Tensor]
@@ -94,25 +96,50 @@ def link_distance(x: Tensor, y: Tensor, z: Tensor, params: Vector) -> Tensor:
 Distance = Callable[[Tensor, Tensor, Tensor, Vector], Tensor]
 
 
+def make_stride(distance: Distance) -> Callable[[Vector, Vector, Tensor, Tensor, Tensor, Vector], Tensor]:
+    """A few steps of sphere tracing: (origin, direction, speed, t, last t, params) to the new t."""
+
+    @fused
+    def stride(origin: Vector, direction: Vector, speed: Tensor, t: Tensor, last: Tensor, params: Vector) -> Tensor:
+        for _ in range(STRIDE):
+            x, y, z = (start + t * step for start, step in zip(origin, direction, strict=True))
+            t = torch.minimum(t + distance(x, y, z, params) / speed, last)
+        return t
+
+    return stride
+
+
+def make_polish(distance: Distance) -> Callable[[Vector, Vector, Tensor, Tensor, Vector], tuple[Tensor, Tensor]]:
+    """A step of Newton's method along the ray: (origin, direction, speed, t, params) to t and how far it was off."""
+
+    @fused
+    def polish(origin: Vector, direction: Vector, speed: Tensor, t: Tensor, params: Vector) -> tuple[Tensor, Tensor]:
+        ahead = t + 1e-4 / speed
+        x, y, z = (start + t * step for start, step in zip(origin, direction, strict=True))
+        here = distance(x, y, z, params)
+        x, y, z = (start + ahead * step for start, step in zip(origin, direction, strict=True))
+        slope = (distance(x, y, z, params) - here) / (ahead - t)
+        return torch.where(slope < -0.05 * speed, t - here / slope, t), here.abs()
+
+    return polish
+
+
+DISTANCES: tuple[Distance, ...] = (rounded_distance, link_distance)
+STRIDES = {distance: make_stride(distance) for distance in DISTANCES}
+POLISHES = {distance: make_polish(distance) for distance in DISTANCES}
+
+
 def march(origin: Vector, direction: Vector, params: Vector, low: Vector, high: Vector, distance: Distance) -> Tensor:
     """Sphere tracing inside the bounds, then Newton's method along the ray for the last digits."""
     shift, near = nearer_origin(origin, direction)
     first, last = slab(near, direction, low, high)
     speed = (direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2).sqrt()
-    t = torch.maximum(first, NEAR - shift)
-
-    def at(time: Tensor) -> Tensor:
-        x, y, z = (start + time * step for start, step in zip(near, direction, strict=True))
-        return distance(x, y, z, params)
-
-    for _ in range(MARCH_STEPS):
-        t = torch.minimum(t + at(t) / speed, last + MARCH_TOLERANCE)
-    step = 1e-4 / speed
+    t, beyond = torch.maximum(first, NEAR - shift), last + MARCH_TOLERANCE
+    for _ in range(STRIDES_OF_RAY):
+        t = STRIDES[distance](near, direction, speed, t, beyond, params)
     for _ in range(POLISH_STEPS):
-        here = at(t)
-        slope = (at(t + step) - here) / step
-        t = torch.where(slope < -0.05 * speed, t - here / slope, t)
-    good = (first <= last) & (t <= last + MARCH_TOLERANCE) & (at(t).abs() < MARCH_TOLERANCE) & (t > NEAR - shift)
+        t, off = POLISHES[distance](near, direction, speed, t, params)
+    good = (first <= last) & (t <= beyond) & (off < MARCH_TOLERANCE) & (t > NEAR - shift)
     return torch.where(good, t + shift, INFINITY)
 
 
@@ -129,4 +156,6 @@ def meet_link(origin: Vector, direction: Vector, params: Vector) -> Tensor:
     return march(origin, direction, params, low, [far, reach, params[1]], link_distance)
 
 
-MEET = {BOX: meet_box, LATHE: meet_lathe, ROUNDED: meet_rounded, LINK: meet_link}
+Meet = Callable[[Vector, Vector, Vector], Tensor]
+MEET: dict[int, Meet] = {BOX: meet_box, LATHE: meet_lathe, ROUNDED: meet_rounded, LINK: meet_link}
+IN_ONE_STEP = (BOX, LATHE)  # the others march, in kernels of their own

@@ -1,15 +1,65 @@
 """What stands between points and the light: shadows of one light, and what is near enough to dim all others."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geoseg_core.synthetic.intersections import INFINITY, MEET
-from geoseg_core.synthetic.shapes import LATHE
+from geoseg_core.synthetic.fusing import fused
+from geoseg_core.synthetic.intersections import IN_ONE_STEP, INFINITY, MEET, Meet
+from geoseg_core.synthetic.shapes import LATHE, PARAMETERS
 from geoseg_core.synthetic.tracer import LANES, TILE, Geometry, corners_in, pairs, rigid_inverse, tile_rows, untile
 
 REACH_M = 0.045
 DIMMING = 0.7
+
+
+def carried(local: Tensor, at: Tensor) -> list[Tensor]:
+    """Points (pairs, 3, 64) by transforms (pairs, 4, 4), as three (pairs, 64)."""
+    return [
+        local[:, i, 0, None] * at[:, 0] + local[:, i, 1, None] * at[:, 1] + local[:, i, 2, None] * at[:, 2]
+        + local[:, i, 3, None]
+        for i in range(3)
+    ]  # fmt: skip
+
+
+def make_blocks(meet: Meet) -> Callable[..., Tensor]:
+    """What a kind of primitive does to light on its way to the points of tiles."""
+
+    def blocks(at: Tensor, local: Tensor, turn: Tensor, jitter: Tensor, spread: Tensor, params: Tensor) -> Tensor:
+        """(pairs, 64) int32, 1 = stands between the point and its part of the light."""
+        first, second = jitter[0] * spread[:, None], jitter[1] * spread[:, None]
+        direction = [
+            turn[:, i, 2, None] + turn[:, i, 0, None] * first + turn[:, i, 1, None] * second for i in range(3)
+        ]
+        t = meet(carried(local, at), direction, [params[:, i, None] for i in range(PARAMETERS)])
+        return (t < INFINITY).int()
+
+    return blocks
+
+
+BLOCKS = {kind: fused(make_blocks(meet)) if kind in IN_ONE_STEP else make_blocks(meet) for kind, meet in MEET.items()}
+
+
+@fused
+def closeness(at: Tensor, local: Tensor, low: Tensor, high: Tensor, other: Tensor, lathe: Tensor) -> Tensor:
+    """(pairs, 64): 1 where a point touches the box, or the cylinder in it for a lathe, 0 from REACH_M away.
+
+    Args:
+        at: (pairs, 3, 64) world points.
+        local: (pairs, 4, 4) world_to_primitive.
+        low, high: (pairs, 3) bounds.
+        other: (pairs, 64) whether the primitive is of another body than the point's.
+        lathe: () bool, whether the primitives are round.
+    """
+    place = carried(local, at)
+    half = [0.5 * (high[:, i, None] - low[:, i, None]) for i in range(3)]
+    offset = [place[i] - 0.5 * (low[:, i, None] + high[:, i, None]) for i in range(3)]
+    x, y, z = ((offset[i].abs() - half[i]).clamp(min=0) for i in range(3))
+    radial = ((offset[0] ** 2 + offset[1] ** 2).sqrt() - half[0]).clamp(min=0)
+    beside = torch.where(lathe, radial * radial, x * x + y * y)
+    return (1 - (beside + z * z).sqrt() / REACH_M).clamp(min=0) * other
 
 
 def shadows(geometry: Geometry, points: Tensor, light: Tensor, softness: Tensor) -> Tensor:
@@ -36,21 +86,12 @@ def shadows(geometry: Geometry, points: Tensor, light: Tensor, softness: Tensor)
     count = tiles[0] * tiles[1]
     blocked = torch.zeros(len(rows), LANES, dtype=torch.int32, device=points.device)
     for kind, row, primitive in pairs(touched, geometry.kind):
-        at = rows.index_select(0, row)
-        local = to_local.index_select(0, primitive)
-        turn = turns.index_select(0, primitive)
-        spread = jitter * softness.index_select(0, torch.div(row, count, rounding_mode="floor"))[:, None, None]
-        start = [
-            local[:, i, 0, None] * at[:, 0] + local[:, i, 1, None] * at[:, 1] + local[:, i, 2, None] * at[:, 2]
-            + local[:, i, 3, None]
-            for i in range(3)
-        ]  # fmt: skip
-        direction = [
-            turn[:, i, 2, None] + turn[:, i, 0, None] * spread[:, 0] + turn[:, i, 1, None] * spread[:, 1]
-            for i in range(3)
-        ]
-        t = MEET[kind](start, direction, params.index_select(0, primitive)[..., None].unbind(1))
-        blocked.scatter_reduce_(0, row[:, None].expand(-1, LANES), (t < INFINITY).int(), "amax")
+        spread = softness.index_select(0, torch.div(row, count, rounding_mode="floor"))
+        found = BLOCKS[kind](
+            rows.index_select(0, row), to_local.index_select(0, primitive), turns.index_select(0, primitive),
+            jitter, spread, params.index_select(0, primitive),
+        )  # fmt: skip
+        blocked.scatter_reduce_(0, row[:, None].expand(-1, LANES), found, "amax")
     return 1 - untile(blocked, tiles, geometry.size).float()
 
 
@@ -116,22 +157,13 @@ def nearness(geometry: Geometry, points: Tensor, primitive: Tensor) -> Tensor:
     owner = padded_rows(body[:, None].float(), tiles)[:, 0]
     to_local = rigid_inverse(geometry.to_world).float().flatten(0, 1)
     bounds, bodies = geometry.bounds.float().flatten(0, 1), geometry.body.flatten()
+    round_kind = {kind: torch.tensor(kind == LATHE, device=points.device) for kind in MEET}
     most = torch.zeros(len(rows), LANES, device=points.device)
     for kind, row, index in pairs(near_tiles(geometry, rows, count), geometry.kind):
+        low, high = bounds.index_select(0, index).unbind(1)
+        other = owner.index_select(0, row) != bodies.index_select(0, index)[:, None]
         at, local = rows.index_select(0, row), to_local.index_select(0, index)
-        low, high = bounds.index_select(0, index)[..., None].unbind(1)
-        beyond = []
-        for axis in range(3):
-            place = local[:, axis, 0, None] * at[:, 0] + local[:, axis, 1, None] * at[:, 1]
-            place = place + local[:, axis, 2, None] * at[:, 2] + local[:, axis, 3, None]
-            beyond.append((place - 0.5 * (low[:, axis] + high[:, axis])).abs() - 0.5 * (high[:, axis] - low[:, axis]))
-        if kind == LATHE:  # round: the box's corners are empty
-            radius = 0.5 * (high[:, 0] - low[:, 0])
-            beyond[0] = ((beyond[0] + radius) ** 2 + (beyond[1] + 0.5 * (high[:, 1] - low[:, 1])) ** 2).sqrt() - radius
-            beyond[1] = torch.zeros_like(beyond[0])
-        x, y, z = (value.clamp(min=0) for value in beyond)
-        close = (1 - (x * x + y * y + z * z).sqrt() / REACH_M).clamp(min=0)
-        close = close * (owner.index_select(0, row) != bodies.index_select(0, index)[:, None])
+        close = closeness(at, local, low, high, other, round_kind[kind])
         most.scatter_reduce_(0, row[:, None].expand(-1, LANES), close, "amax")
     return DIMMING * untile(most, tiles, geometry.size)
 

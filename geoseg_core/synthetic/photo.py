@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from geoseg_core.synthetic.config import WorldsConfig
+from geoseg_core.synthetic.filters import REACH, filtered
+from geoseg_core.synthetic.fusing import fused
 from geoseg_core.synthetic.numbers import Numbers
 
 GAMMA = 2.2
 SHOULDER = 0.7
-BLUR_REACH = 2
 BLOCK = 8
 NOISE_TABLE = 1 << 21
 LUMINANCE = (0.2126, 0.7152, 0.0722)
@@ -79,45 +80,41 @@ class Darkroom:
 
     def develop(self, light: Tensor, shots: Shots) -> Tensor:
         """Pictures (S, 3, H, W) in [0, 1] from linear light (S, 3, H, W) of all views of a batch, S = B * V."""
-        taken = {each.name: getattr(shots, each.name).flatten(0, 1) for each in fields(shots)}
-        one = {name: value.float()[(...,) + (None,) * (4 - value.ndim)] for name, value in taken.items()}
-        light = blurred(light, one["blur"][:, 0], one["blur"][:, 1])
+        taken = {each.name: getattr(shots, each.name).flatten(0, 1).float() for each in fields(shots)}
+        light = filtered(light, *(blur_weights(taken["blur"][:, axis]) for axis in (0, 1)))
         weights = torch.tensor(LUMINANCE, device=light.device)
-        mean = (light.mean(dim=(2, 3)) * weights).sum(dim=1).clamp(min=1e-4)[:, None, None, None]
-        light = light * (one["level"] / mean * one["balance"]) * vignette(light, one["vignette"])
-        light = self._with_noise(light, taken["start"].long(), one["noise"])
-        over = (light - SHOULDER).clamp(min=0)
-        light = torch.minimum(light, SHOULDER + (1 - SHOULDER) * (1 - torch.exp(-over / (1 - SHOULDER))))
-        picture = (light.clamp(min=0) ** (1 / GAMMA) * 2) ** one["contrast"] / 2
-        return self._stored(picture.clamp(0, 1), taken["quality"].float())
-
-    def _with_noise(self, light: Tensor, start: Tensor, noise: Tensor) -> Tensor:
-        """Noise whose variance grows with the light."""
-        pixels = torch.arange(light[0].numel(), device=light.device)
-        values = self._noise[(start[:, None] + pixels) & (NOISE_TABLE - 1)].reshape(light.shape)
-        sensor, shot = noise[:, 0:1], noise[:, 1:2]
-        return light + values * (sensor**2 + shot**2 * light).sqrt()
-
-    def _stored(self, picture: Tensor, quality: Tensor) -> Tensor:
-        """Pictures as they come out of JPEG, where it is used, in steps of 1 / 255."""
-        rows = (quality > 0).nonzero().squeeze(1)
+        mean = (light.mean(dim=(2, 3)) * weights).sum(dim=1, keepdim=True).clamp(min=1e-4)
+        gain = taken["level"][:, None] / mean * taken["balance"]
+        start = shots.start.flatten().long()
+        picture = exposed(light, gain, taken["vignette"], taken["noise"], self._noise, start, taken["contrast"])
+        rows = (taken["quality"] > 0).nonzero().squeeze(1)
         if len(rows):
-            picture = picture.index_copy(0, rows, jpeg(picture[rows], quality[rows]))
+            picture = picture.index_copy(0, rows, jpeg(picture[rows], taken["quality"][rows]))
         return (picture * 255).round() / 255
 
 
-def blurred(light: Tensor, along_x: Tensor, along_y: Tensor) -> Tensor:
-    """Gaussian blur with standard deviations (S, 1, 1) in pixels, each picture its own."""
-    for axis, sigma in ((3, along_x), (2, along_y)):
-        steps = torch.arange(-BLUR_REACH, BLUR_REACH + 1, device=light.device)
-        weights = torch.exp(-0.5 * (steps / sigma[:, 0].clamp(min=0.05)) ** 2)  # (S, 5)
-        weights = weights / weights.sum(dim=1, keepdim=True)
-        margin = (BLUR_REACH,) * 2 + (0, 0) if axis == 3 else (0, 0) + (BLUR_REACH,) * 2
-        wide, size = functional.pad(light, margin, "replicate"), light.shape[axis]
-        light = wide.narrow(axis, 0, size) * weights[:, 0, None, None, None]
-        for index in range(1, len(steps)):
-            light = torch.addcmul(light, wide.narrow(axis, index, size), weights[:, index, None, None, None])
-    return light
+@fused
+def exposed(light: Tensor, gain: Tensor, corners: Tensor, noise: Tensor, table: Tensor, start: Tensor,
+            contrast: Tensor) -> Tensor:  # fmt: skip
+    """What the sensor and the tone curve make of light (S, 3, H, W): in [0, 1].
+
+    The variance of the noise grows with the light.
+    """
+    light = light * gain[:, :, None, None] * vignette(light, corners[:, None, None, None])
+    pixels = torch.arange(light[0].numel(), device=light.device).reshape(light.shape[1:])
+    values = table[(start[:, None, None, None] + pixels) & (NOISE_TABLE - 1)]
+    sensor, shot = noise[:, 0, None, None, None], noise[:, 1, None, None, None]
+    light = light + values * (sensor**2 + shot**2 * light).sqrt()
+    over = (light - SHOULDER).clamp(min=0)
+    light = torch.minimum(light, SHOULDER + (1 - SHOULDER) * (1 - torch.exp(-over / (1 - SHOULDER))))
+    return ((light.clamp(min=0) ** (1 / GAMMA) * 2) ** contrast[:, None, None, None] / 2).clamp(0, 1)
+
+
+def blur_weights(sigma: Tensor) -> Tensor:
+    """Five weights (S, 5) of Gaussians with standard deviations (S,) in pixels."""
+    steps = torch.arange(-REACH, REACH + 1, device=sigma.device)
+    weights = torch.exp(-0.5 * (steps / sigma[:, None].clamp(min=0.05)) ** 2)
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def vignette(light: Tensor, strength: Tensor) -> Tensor:

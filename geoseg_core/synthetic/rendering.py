@@ -4,15 +4,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from geoseg_core.synthetic.filters import filtered, weights_like
+from geoseg_core.synthetic.fusing import fused
 from geoseg_core.synthetic.occlusion import REACH_M, nearness, shadows
 from geoseg_core.synthetic.scene import Scenes
 from geoseg_core.synthetic.shading import Hits, colour_of, illuminate
 from geoseg_core.synthetic.shapes import ROOM
 from geoseg_core.synthetic.surface import Planes, surface_at
 from geoseg_core.synthetic.textures import Pages
-from geoseg_core.synthetic.tracer import Geometry, first_hits, pixel_grid
+from geoseg_core.synthetic.tracer import Geometry, first_hits, ray_planes
 
 LIFT_M = 5e-4
 GRAZING = 0.15
@@ -80,38 +81,29 @@ def with_soft_edges(picture: Tensor, primitive: Tensor) -> Tensor:
         changes = primitive.narrow(axis, 1, size - 1) != primitive.narrow(axis, 0, size - 1)
         borders.narrow(axis, 0, size - 1).logical_or_(changes)
         borders.narrow(axis, 1, size - 1).logical_or_(changes)
-    wide = functional.pad(picture, (1, 1, 1, 1), "replicate")
-    mixed = functional.avg_pool2d(functional.avg_pool2d(wide, 2, 1), 2, 1)
-    return torch.where(borders[:, None], mixed, picture)
+    weights = weights_like(picture, (0, 1, 2, 1, 0))
+    return torch.where(borders[:, None], filtered(picture, weights, weights), picture)
 
 
 def smooth(share: Tensor) -> Tensor:
     """Neighbouring rays that looked at different parts of a light, together: mean of 4 x 4 and of 2 x 2."""
-    wide = functional.pad(share[:, None], (2, 2, 2, 2), "replicate")
-    return functional.avg_pool2d(functional.avg_pool2d(wide, 4, 1), 2, 1)[:, 0]
+    weights = weights_like(share, (1, 2, 2, 2, 1))
+    return filtered(share[:, None], weights, weights)[:, 0]
 
 
 def locate(scenes: Scenes, geometry: Geometry, depth: Tensor, primitive: Tensor) -> Hits:
     """Where the rays of all pixels end, N = S * H * W."""
     count, height, width = depth.shape
     picture = torch.arange(count, device=depth.device)[:, None, None].expand_as(depth).flatten()
-    rays = [value.flatten() for value in world_rays(geometry).unbind(1)]
+    to_world = (geometry.camera_to_world[:, :3, :3] @ torch.linalg.inv(geometry.intrinsics)).float()
+    rays = [value.flatten() for value in ray_planes(to_world, (height, width))]
     distance = depth.flatten()
-    eye = geometry.camera_to_world[:, :3, 3].float()
-    point = [eye[:, axis].index_select(0, picture) + ray * distance for axis, ray in enumerate(rays)]
     row = picture * geometry.kind.shape[1] + primitive.flatten()
     kind = geometry.kind.flatten().index_select(0, row)
-    pose = geometry.to_world.flatten(0, 1).float()
-    turn = [[pose[:, i, j].contiguous().index_select(0, row) for j in range(3)] for i in range(3)]
-    offset = [value - pose[:, i, 3].contiguous().index_select(0, row) for i, value in enumerate(point)]
-    local = [turn[0][j] * offset[0] + turn[1][j] * offset[1] + turn[2][j] * offset[2] for j in range(3)]
+    eye = geometry.camera_to_world[:, :3, 3].float()
+    point, turn, local = into_primitives(geometry.to_world.flatten(0, 1).float(), row, eye, picture, rays, distance)
     normal, texture = surface_at(kind, geometry.params.flatten(0, 1), row, local)
-    normal = [turn[i][0] * normal[0] + turn[i][1] * normal[1] + turn[i][2] * normal[2] for i in range(3)]
-    length = (rays[0] ** 2 + rays[1] ** 2 + rays[2] ** 2).rsqrt()
-    rays = [value * length for value in rays]
-    facing = normal[0] * rays[0] + normal[1] * rays[1] + normal[2] * rays[2]
-    flip = torch.where(facing > 0, -1.0, 1.0)
-    normal = [value * flip for value in normal]
+    normal, rays, facing = against_rays(turn, normal, rays)
     scene = picture // (count // len(scenes.kind))
     material = scenes.material.flatten().index_select(0, scene * scenes.material.shape[1] + primitive.flatten())
     material = material + torch.where(kind == ROOM, room_face(normal), 0)
@@ -120,11 +112,34 @@ def locate(scenes: Scenes, geometry: Geometry, depth: Tensor, primitive: Tensor)
     return Hits(scene, scene * scenes.materials.page.shape[1] + material, point, normal, rays, texture, footprint)
 
 
-def world_rays(geometry: Geometry) -> Tensor:
-    """(S, 3, H, W) float32 directions of depth 1 in the world."""
-    matrix = (geometry.camera_to_world[:, :3, :3] @ torch.linalg.inv(geometry.intrinsics)).float()[..., None, None]
-    grid = pixel_grid(geometry.size, matrix.device)
-    return matrix[:, :, 0] * grid[0] + matrix[:, :, 1] * grid[1] + matrix[:, :, 2]
+@fused
+def into_primitives(pose: Tensor, row: Tensor, eye: Tensor, picture: Tensor, rays: Planes, distance: Tensor
+                    ) -> tuple[Planes, list[Planes], Planes]:  # fmt: skip
+    """Points of rays in the world, rotations of what they hit, and the points in its frame.
+
+    Args:
+        pose: (rows, 4, 4) primitive_to_world of all primitives.
+        row: (N,) the primitive of each ray.
+        eye: (S, 3) where the rays of each picture begin.
+        picture: (N,) the picture of each ray.
+        rays, distance: (N,).
+    """
+    point = [eye[:, axis].index_select(0, picture) + ray * distance for axis, ray in enumerate(rays)]
+    turn = [[pose[:, i, j].index_select(0, row) for j in range(3)] for i in range(3)]
+    offset = [value - pose[:, i, 3].index_select(0, row) for i, value in enumerate(point)]
+    local = [turn[0][j] * offset[0] + turn[1][j] * offset[1] + turn[2][j] * offset[2] for j in range(3)]
+    return point, turn, local
+
+
+@fused
+def against_rays(turn: list[Planes], normal: Planes, rays: Planes) -> tuple[Planes, Planes, Tensor]:
+    """Normals in the world that look against the rays, unit rays, and the cosine between ray and normal (negative)."""
+    normal = [turn[i][0] * normal[0] + turn[i][1] * normal[1] + turn[i][2] * normal[2] for i in range(3)]
+    length = (rays[0] ** 2 + rays[1] ** 2 + rays[2] ** 2).rsqrt()
+    rays = [value * length for value in rays]
+    facing = normal[0] * rays[0] + normal[1] * rays[1] + normal[2] * rays[2]
+    flip = torch.where(facing > 0, -1.0, 1.0)
+    return [value * flip for value in normal], rays, -facing.abs()
 
 
 def room_face(normal: Planes) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geoseg_core.synthetic.fusing import fused
 from geoseg_core.synthetic.scene import Lights, Materials
 from geoseg_core.synthetic.surface import Planes
 from geoseg_core.synthetic.textures import Pages
@@ -34,6 +35,7 @@ class Hits:
     footprint: Tensor
 
 
+@fused
 def colour_of(materials: Materials, pages: Pages, hits: Hits) -> Planes:
     """Linear colour of the surfaces themselves."""
     row = hits.material
@@ -58,6 +60,7 @@ def of_page(page: Tensor, row: Tensor) -> Tensor:
     return page.flatten().index_select(0, row)
 
 
+@fused
 def illuminate(lights: Lights, materials: Materials, hits: Hits, albedo: Planes, reach: Tensor,
                openness: Tensor) -> Planes:  # fmt: skip
     """Linear light that surfaces send back along the rays.

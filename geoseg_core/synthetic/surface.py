@@ -7,6 +7,7 @@ Vectors are lists of three tensors (N,): numbers that are used together lie toge
 import torch
 from torch import Tensor
 
+from geoseg_core.synthetic.fusing import fused
 from geoseg_core.synthetic.shapes import LATHE, LINK, ROUNDED
 
 Planes = list[Tensor]
@@ -25,6 +26,10 @@ def surface_at(kind: Tensor, params: Tensor, row: Tensor, point: Planes) -> tupl
     normal, texture = _flat(half, point)
     for each, function in ((LATHE, _lathe), (ROUNDED, _rounded), (LINK, _link)):
         where = (kind == each).nonzero().squeeze(1)
+        if len(where) == 0:
+            continue
+        if len(where) == 1:  # compiled kernels are made anew for a length of 1
+            where = where.repeat(2)
         columns = list(params.index_select(0, row.index_select(0, where)).unbind(1))
         found = function(columns, [value.index_select(0, where) for value in point])
         for target, value in zip([*normal, *texture], [*found[0], *found[1]], strict=True):
@@ -39,6 +44,7 @@ def _unwrap(normal: Planes, point: Planes) -> Planes:
     return [torch.where(on_x, point[1], point[0]), torch.where(on_z, point[1], point[2])]
 
 
+@fused
 def _flat(half: Planes, point: Planes) -> tuple[Planes, Planes]:
     """The sides of a box or room: that which the point is least inside of."""
     x, y, z = (value.abs() - size for value, size in zip(point, half, strict=True))
@@ -48,6 +54,7 @@ def _flat(half: Planes, point: Planes) -> tuple[Planes, Planes]:
     return normal, [torch.where(on_x, point[1], point[0]), torch.where(on_z, point[1], point[2])]
 
 
+@fused
 def _lathe(params: Planes, point: Planes) -> tuple[Planes, Planes]:
     const, linear, square, z0, z1, hole0, hole1, scale_x, scale_y = params
     x, y, z = point[0] / scale_x, point[1] / scale_y, point[2]
@@ -65,6 +72,7 @@ def _lathe(params: Planes, point: Planes) -> tuple[Planes, Planes]:
     return normal, [u, torch.where(on_cap, point[1], z)]
 
 
+@fused
 def _rounded(params: Planes, point: Planes) -> tuple[Planes, Planes]:
     inner = [(size - params[3]).clamp(min=0) for size in params[:3]]
     normal = _unit([(value.abs() - size).clamp(min=1e-7) * value.sign()
@@ -72,6 +80,7 @@ def _rounded(params: Planes, point: Planes) -> tuple[Planes, Planes]:
     return normal, _unwrap(normal, point)
 
 
+@fused
 def _link(params: Planes, point: Planes) -> tuple[Planes, Planes]:
     ring, _, length, clip = params[:4]
     x, y, z = point

@@ -4,14 +4,15 @@ Pictures are cut into tiles of 8 x 8 pixels. A primitive is intersected only in 
 touches, so that the work is a list of (tile, primitive) pairs, each of 64 rays.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from geoseg_core.synthetic.intersections import INFINITY, MEET, slab
-from geoseg_core.synthetic.shapes import ROOM
+from geoseg_core.synthetic.fusing import fused
+from geoseg_core.synthetic.intersections import IN_ONE_STEP, INFINITY, MEET, Meet, slab
+from geoseg_core.synthetic.shapes import PARAMETERS, ROOM
 
 TILE = 8
 LANES = TILE * TILE
@@ -108,10 +109,12 @@ def ray_matrix(geometry: Geometry) -> tuple[Tensor, Tensor]:
     return matrix.float(), pose[..., :3, 3].float()
 
 
-def pixel_grid(size: tuple[int, int], device: torch.device) -> Tensor:
-    """(u, v, 1) of all pixels, (3, H, W) float32."""
-    v, u = torch.meshgrid(torch.arange(size[0], device=device), torch.arange(size[1], device=device), indexing="ij")
-    return torch.stack([u, v, torch.ones_like(u)]).float()
+def ray_planes(matrix: Tensor, size: tuple[int, int]) -> list[Tensor]:
+    """Directions of the rays of all pixels, three (S, H, W), by what maps (u, v, 1) to them (S, 3, 3)."""
+    u = torch.arange(size[1], device=matrix.device, dtype=matrix.dtype)
+    v = torch.arange(size[0], device=matrix.device, dtype=matrix.dtype)[:, None]
+    across, down, ahead = (matrix[:, :, column, None, None] for column in range(3))
+    return [across[:, i] * u + (down[:, i] * v + ahead[:, i]) for i in range(3)]
 
 
 def tile_rows(images: Tensor) -> Tensor:
@@ -133,9 +136,32 @@ def pairs(touched: Tensor, kind: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]
     portion = PAIRS_AT_ONCE[touched.device.type]
     for each in MEET:
         found = (touched & (kind == each)[..., None]).flatten().nonzero().squeeze(1)
-        for part in found.split(portion):
+        for part in found.split(portion) if len(found) else ():
+            if len(part) == 1:  # compiled kernels are made anew for a length of 1
+                part = part.repeat(2)
             primitive, tile = part // tiles, part % tiles
             yield each, primitive // per_picture * tiles + tile, primitive
+
+
+def make_hit_keys(meet: Meet) -> Callable[..., Tensor]:
+    """What a kind of primitive answers to the rays of tiles."""
+
+    def hit_keys(matrix: Tensor, corner: Tensor, across: Tensor, down: Tensor, origin: Tensor, params: Tensor,
+                 primitive: Tensor) -> Tensor:  # fmt: skip
+        """(pairs, 64) int64: bits of the depth in the upper half, index of the primitive in the lower."""
+        base = (matrix * corner[:, None]).sum(dim=2)
+        direction = [
+            base[:, i, None] + matrix[:, i, 0, None] * across + matrix[:, i, 1, None] * down for i in range(3)
+        ]
+        start = [origin[:, i, None] for i in range(3)]
+        depth = meet(start, direction, [params[:, i, None] for i in range(PARAMETERS)])
+        return (depth.view(torch.int32).long() << 32) | primitive[:, None]
+
+    return hit_keys
+
+
+HIT_KEYS = {kind: fused(make_hit_keys(meet)) if kind in IN_ONE_STEP else make_hit_keys(meet)
+            for kind, meet in MEET.items()}  # fmt: skip
 
 
 def first_hits(geometry: Geometry) -> tuple[Tensor, Tensor]:
@@ -146,16 +172,12 @@ def first_hits(geometry: Geometry) -> tuple[Tensor, Tensor]:
     keys = room_keys(geometry, matrix[::per_picture], origin[::per_picture])
     params, (across, down) = geometry.params.flatten(0, 1), lanes(device)
     for kind, row, primitive in pairs(touched_tiles(geometry), geometry.kind):
-        of_ray = matrix.index_select(0, primitive)
         tile = row % (tiles[0] * tiles[1])
         corner = torch.stack([tile % tiles[1] * TILE, tile // tiles[1] * TILE, torch.ones_like(tile)], dim=1).float()
-        base = (of_ray * corner[:, None]).sum(dim=2)
-        direction = [
-            base[:, i, None] + of_ray[:, i, 0, None] * across + of_ray[:, i, 1, None] * down for i in range(3)
-        ]
-        start = origin.index_select(0, primitive)[..., None].unbind(1)
-        t = MEET[kind](start, direction, params.index_select(0, primitive)[..., None].unbind(1))
-        found = (t.view(torch.int32).long() << 32) | (primitive % per_picture)[:, None]
+        found = HIT_KEYS[kind](
+            matrix.index_select(0, primitive), corner, across, down, origin.index_select(0, primitive),
+            params.index_select(0, primitive), primitive % per_picture,
+        )  # fmt: skip
         keys.scatter_reduce_(0, row[:, None].expand(-1, LANES), found, "amin")
     keys = untile(keys, tiles, geometry.size)
     return (keys >> 32).int().view(torch.float32), keys & 0xFFFFFFFF
@@ -165,8 +187,7 @@ def room_keys(geometry: Geometry, matrix: Tensor, origin: Tensor) -> Tensor:
     """(S * tiles, 64) int64: depth bits of the room's walls in the upper half, primitive 0 in the lower."""
     assert bool((geometry.kind[:, 0] == ROOM).all())
     rows, columns = geometry.tiles
-    grid = pixel_grid((rows * TILE, columns * TILE), origin.device)
-    direction = [(matrix[:, i, :, None, None] * grid).sum(dim=1) for i in range(3)]
+    direction = ray_planes(matrix, (rows * TILE, columns * TILE))
     half = [value[:, None, None] for value in geometry.params[:, 0, :3].unbind(1)]
     start = [value[:, None, None] for value in origin.unbind(1)]
     depth = slab(start, direction, [-value for value in half], half)[1]

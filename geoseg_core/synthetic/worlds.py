@@ -5,11 +5,13 @@ from dataclasses import replace
 from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
 from geoseg_core.synthetic.catalogue import CLASS_NAMES
 from geoseg_core.synthetic.config import WorldsConfig
+from geoseg_core.synthetic.fusing import can_compile, compiling
 from geoseg_core.synthetic.layout import draw_scenes
 from geoseg_core.synthetic.numbers import Numbers
 from geoseg_core.synthetic.photo import Darkroom
@@ -61,6 +63,7 @@ class Worlds:
         self.config = config or WorldsConfig()
         self.device = torch.device(device)
         self._pages = load_pages(str(self.device), self.config.photographs)
+        self._compiled = self.config.compile and can_compile(str(self.device))
         self._darkroom = load_darkroom(str(self.device))
 
     def sample(self, seed: int, exo: int | None = None) -> Sample:
@@ -89,24 +92,33 @@ class Worlds:
         exo = self.exo_of(seeds[0]) if exo is None else exo
         if not 0 <= exo <= self.config.exo_max:
             raise BadInput(f"worlds: expected 0 to exo_max = {self.config.exo_max} exo cameras, got {exo}")
-        with torch.inference_mode(False), torch.no_grad():
-            scenes = draw_scenes(seeds, self.config, exo, pages=self._pages.count).to(self.device)
+        return self.render(self.draw(seeds, exo), f"worlds seed {seeds[0]}")
+
+    def draw(self, seeds: Sequence[int], exo: int) -> Scenes:
+        """The scenes as numbers on the CPU: what `render` needs, and what may be drawn in another process."""
+        return draw_scenes(seeds, self.config, exo, pages=self._pages.count)
+
+    def render(self, scenes: Scenes, source: str = "worlds") -> Sample:
+        """Pictures and ground truth of scenes that `draw` made."""
+        with torch.inference_mode(False), torch.no_grad(), compiling(self._compiled):
+            scenes = scenes.to(self.device)
             rendering = render(scenes, (self.config.height, self.config.width), self._pages)
-            return self._as_sample(seeds, scenes, rendering, exo)
+            images = self._darkroom.develop(rendering.light, scenes.shots)
+            return self._as_sample(source, scenes, rendering, images)
 
     def exo_of(self, seed: int) -> int:
         """How many exo cameras the scene of a seed has."""
         low, high = self.config.exo_min, self.config.exo_max
         return low + int(Numbers([seed], VIEWS_STREAM).whole(1, below=high - low + 1)[0, 0])
 
-    def _as_sample(self, seeds: Sequence[int], scenes: Scenes, rendering: Rendering, exo: int) -> Sample:
+    def _as_sample(self, source: str, scenes: Scenes, rendering: Rendering, images: Tensor) -> Sample:
         batch, views = scenes.camera_to_world.shape[:2]
-        images = self._darkroom.develop(rendering.light, scenes.shots)
 
-        def shaped(value: torch.Tensor) -> torch.Tensor:
+        def shaped(value: Tensor) -> Tensor:
             return value.reshape(batch, views, *value.shape[1:])
 
         moments = scenes.moment.float() * self.config.time_step_s
+        exo = views // self.config.moments - 1
         return Sample(
             images=shaped(images),
             depth=shaped(rendering.depth),
@@ -117,5 +129,5 @@ class Worlds:
             object_to_world=scenes.body_to_world[:, scenes.moment, 1 : scenes.objects + 1].float(),
             moments=moments.expand(batch, -1),
             cameras=("ego", *(f"exo_{index + 1}" for index in range(exo))) * self.config.moments,
-            source=f"worlds seed {seeds[0]}",
+            source=source,
         )
