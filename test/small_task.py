@@ -3,6 +3,8 @@
 As a program it is `geoseg train` with this recipe added: python test/small_task.py train brightness ...
 """
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +31,7 @@ class BrightnessData:
     side: int = setting(8, "side of an image", "px", 2)
     delay_s: float = setting(0.0, "a batch takes so long", "s", 0.0)
     broken_from: int = setting(1_000_000, "from this step on, images are no numbers", low=0)
+    ended_at: int = setting(1_000_000, "this step gets a SIGTERM", low=0)
     memory_for: int = setting(1_000_000, "more samples at a time than these do not fit", low=0)
 
 
@@ -62,6 +65,8 @@ class BrightnessTask(Task):
             images = torch.rand(2, 3, data.side, data.side, generator=torch.Generator().manual_seed(seed))
             samples.append(Sample(images, depth=1 + images.mean(dim=1)))
         batch = collate(samples)
+        if step == data.ended_at:
+            os.kill(os.getpid(), signal.SIGTERM)
         if step >= data.broken_from:
             batch.images.fill_(torch.nan)
         return batch.to(device)

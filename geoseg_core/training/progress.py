@@ -1,5 +1,6 @@
 """Progress for people: a bar in a terminal, a line now and then in a file."""
 
+import contextlib
 import importlib.util
 import sys
 import time
@@ -30,8 +31,9 @@ class Progress:
         left = timedelta(seconds=round(left_s))
         text = f"step {step}, {samples_per_s:.1f} samples/s, loss {loss:.4f}, {left} left"
         if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update(min(round(part * TICKS), TICKS) - self._bar.n)
+            with contextlib.suppress(OSError):
+                self._bar.set_postfix_str(text, refresh=False)
+                self._bar.update(min(round(part * TICKS), TICKS) - self._bar.n)
         elif time.monotonic() - self._last_line >= LINE_SECONDS:
             self._last_line = time.monotonic()
             self.say(f"{part:4.0%} {text}")
@@ -40,13 +42,16 @@ class Progress:
         """A line of its own."""
         if not self.main:
             return
-        if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        # A terminal that was closed is no reason to end.
+        with contextlib.suppress(OSError):
+            if self._bar is not None:
+                self._bar.write(text, file=sys.stderr)
+            else:
+                print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Leave the terminal as it should be."""
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError):
+                self._bar.close()
             self._bar = None

@@ -1,11 +1,12 @@
-"""Ctrl-C and SIGTERM end a training after the step that is running."""
+"""Ctrl-C, SIGTERM and the end of the terminal end a training after the step that is running."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Windows has no SIGHUP.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Stop:

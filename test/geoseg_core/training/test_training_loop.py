@@ -1,6 +1,7 @@
 """What `geoseg train` does with a small training, in this process."""
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,15 @@ def test_a_folder_with_a_training_is_not_overwritten(tmp_path: Path, capsys: pyt
     assert train(tmp_path, "schedule.steps=2") == 0
     assert train(tmp_path) == 1
     assert "got checkpoints up to step_00000002; add --resume" in capsys.readouterr().err
+
+
+def test_sigterm_ends_it_after_the_step_with_all_that_takes_no_time(tmp_path: Path) -> None:
+    assert train(tmp_path, "data.ended_at=4", "loop.checkpoint_steps=0") == 128 + signal.SIGTERM
+    assert (stored(tmp_path)["step"], len(losses(tmp_path))) == (5, 5)
+    assert "| ended because | signal |" in (tmp_path / "report.md").read_text()
+    assert json.loads((tmp_path / "metrics.json").read_text())["metrics"] == {}
+    assert (tmp_path / "weights.safetensors").exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "as it was before"
 
 
 def test_a_run_of_limited_time_stops_and_a_later_one_may_have_more_steps(

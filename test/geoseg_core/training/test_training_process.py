@@ -78,17 +78,28 @@ def test_a_killed_training_goes_on_with_the_same_losses_and_weights(uninterrupte
     assert all(bool((wanted[name] == got[name]).all()) for name in wanted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_a_checkpoint_of_the_last_step(number: signal.Signals, tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_with_a_checkpoint_of_the_last_step(tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = started(out, *SLOW, "--set", "loop.checkpoint_steps=0")
     wait_for(3, out)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, text = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, text
+    assert process.returncode == 128 + signal.SIGINT, text
     (checkpoint,) = checkpoints(out / "checkpoints")
     assert read_facts(checkpoint)["step"] == len(losses(out)) < 30
     assert "| ended because | signal |" in (out / "report.md").read_text()
+
+
+def test_a_terminal_that_is_closed_ends_it_with_a_checkpoint(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = started(out, *SLOW, "--set", "loop.checkpoint_steps=0")
+    wait_for(3, out)
+    assert process.stderr is not None
+    process.stderr.close()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    (checkpoint,) = checkpoints(out / "checkpoints")
+    assert read_facts(checkpoint)["step"] == len(losses(out)) < 30
 
 
 def test_two_processes_learn_the_same_as_one(uninterrupted: Path, tmp_path: Path) -> None:
