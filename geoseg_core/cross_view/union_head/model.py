@@ -139,7 +139,7 @@ class UnionHead(nn.Module):
         """Raw logits of a call (B, 1, 4h, 4w) as the next one takes them, (B, 1, H, W)."""
         limit, stride = self.config.feedback_limit, self.config.upscale_stride**2
         size = tuple(side // stride * self.config.map_stride for side in raw.shape[2:])
-        clamped = raw.clamp(-limit, limit)
+        clamped = raw.float().clamp(-limit, limit)
         return F.interpolate(clamped, size=size, mode="bilinear", align_corners=False, antialias=True)
 
     def image_state(self, pairs: HeadInput, feedback: Tensor | None) -> Tensor:

@@ -70,6 +70,12 @@ class VggtScene:
             found.confidence[row] = np.where(asked, visibility * confidence, 0)
         return found
 
+    def matching_maps(self, source: int) -> Tensor:
+        """Features (V, C, h, w) of every view, in the order of the views, by which view `source` is matched."""
+        order = source_first(len(self.views), source)
+        maps = self._track_maps(source)[0]
+        return maps if source == 0 else maps[[order.index(view) for view in range(len(order))]]
+
     def features(self, layers: tuple[int, ...]) -> list[Tensor]:
         """Token layers, each (V, P, 2C).
 

@@ -11,6 +11,7 @@ from geoseg_core.cross_view.union_head.config import UnionHeadConfig
 from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead, sample_points
 from geoseg_core.cross_view.union_head.steps import training_logits
 from geoseg_core.errors import BadInput
+from geoseg_core.weights.convert import convert
 
 SMALL = UnionHeadConfig(
     width=16, heads=2, map_stride=2, mask_channels=4, fusion_stride=3, fusion_width=24, fusion_inner=8,
@@ -119,3 +120,18 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         head(replace(pairs, target_maps=pairs.target_maps[:, 1:]))
     with pytest.raises(BadInput, match="multiples of 3"):
         head(pairs_of(cells=(6, 8)))
+
+
+def test_a_checkpoint_as_published_is_converted_and_loaded(tmp_path: Path) -> None:
+    head = head_of()
+    optimizer = torch.optim.AdamW(head.parameters())
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [8, 11])
+    training_logits(head, pairs_of()).sum().backward()
+    optimizer.step()
+    saved = {"model": head.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+    torch.save(saved | {"epoch": 12}, tmp_path / "main_exp.pth")
+    converted = convert(tmp_path / "main_exp.pth")
+    assert set(converted.left_out) == {"optimizer", "scheduler", "epoch"}
+    loaded = UnionHead.from_checkpoint(converted.path, SMALL)
+    with torch.inference_mode():
+        assert torch.equal(loaded(pairs_of()).logits, head(pairs_of()).logits)

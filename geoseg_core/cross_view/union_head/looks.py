@@ -1,0 +1,242 @@
+"""What the union head is shown of an encoded scene: pairs of views, an object in each.
+
+Three looks:
+
+* "whole": the views as they were encoded. Nothing is computed anew.
+* "zoom": windows of the maps that are there already, enlarged. The encoder's work is reused wholly; the maps get no
+  sharper by that.
+* "encode": windows of the images, encoded anew for each object, as released. Of the first encode only the coarse points
+  are used.
+
+The ego view is the first one of the set. As a target it is shown whole, other targets through windows around coarse
+points; a source is shown around its mask.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from geoseg_core.cross_view.union_head.anchors import mask_anchors, spread_points
+from geoseg_core.cross_view.union_head.ego_exo import (
+    EgoExoConfig,
+    exo_square,
+    exo_target,
+    source_window,
+    whole,
+    without_outliers,
+)
+from geoseg_core.cross_view.union_head.windows import UNSEEN, Window
+from geoseg_core.geometry.encoder import EncodedScene, GeometryEncoder
+from geoseg_core.geometry.network_input import Placement
+from geoseg_core.views import FrameSet, View
+
+EGO = 0
+
+
+class MatchedScene(EncodedScene, Protocol):
+    """An encoded scene with the features that the union head reads."""
+
+    @property
+    def placements(self) -> list[Placement]:
+        """How each view stands in the network's input."""
+
+    @property
+    def encoder(self) -> GeometryEncoder:
+        """What encoded it."""
+
+    def matching_maps(self, source: int) -> Tensor:
+        """Features (V, C, h, w) of every view by which view `source` is matched."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """One object, from the source view to a target view, in pixels of what the network sees.
+
+    Attributes:
+        maps: (2, C, h, w) features of source and target.
+        mask: (H, W) bool.
+        source_points_px, target_points_px: (N, 2).
+        back: logits (1, H, W) of the target as the network sees it to those of its image.
+    """
+
+    maps: Tensor
+    mask: np.ndarray
+    source_points_px: np.ndarray
+    target_points_px: np.ndarray
+    back: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Coarse:
+    """Where the points of each object are in every target, in pixels of the images.
+
+    Attributes:
+        targets: the views that they were followed into.
+        points_px: for each object and target (N, 2); fewer points in the ego view, whose prompts they are themselves.
+    """
+
+    targets: list[int]
+    points_px: list[dict[int, np.ndarray]]
+
+
+def coarse_points(scene: MatchedScene, source: int, marked: list[np.ndarray], config: EgoExoConfig) -> Coarse:
+    """Follow points of every object into every other view.
+
+    Each object is followed by itself: the tracker's points see each other, and objects shall not.
+
+    Args:
+        marked: the masks in pixels of the network's input.
+    """
+    place = scene.placements[source]
+    targets = [index for index in range(len(scene.frames.views)) if index != source]
+    kinds = [(config.points, [each for each in targets if each == EGO])]
+    kinds += [(config.coarse_points, [each for each in targets if each != EGO])]
+    found: list[dict[int, np.ndarray]] = []
+    for mask in marked:
+        followed: dict[int, np.ndarray] = {}
+        for count, asked in kinds:
+            if asked:
+                tracks = scene.track(place.to_source(mask_anchors(mask, count).points_px), source, asked)
+                followed |= dict(zip(asked, tracks.points_px, strict=True))
+        found.append(followed)
+    return Coarse(targets, found)
+
+
+def whole_pairs(
+    scene: MatchedScene, source: int, marked: list[np.ndarray], coarse: Coarse, config: EgoExoConfig
+) -> list[Pair]:
+    """All pairs, objects in turn, with the views as they were encoded."""
+    maps = scene.matching_maps(source).float()
+    pairs = []
+    for number, mask in enumerate(marked):
+        points = mask_anchors(mask, config.points).points_px
+        for target in coarse.targets:
+            place = scene.placements[target]
+            found = coarse.points_px[number][target]
+            if target != EGO:
+                found = spread_points(without_outliers(found, config.dropped), config.points)
+            prompts = place.to_network(found).clip(0, np.array(place.canvas[::-1]) - 1)
+            pairs.append(Pair(maps[[source, target]], mask, points, prompts, returning(place)))
+    return pairs
+
+
+def returning(place: Placement) -> Callable[[Tensor], Tensor]:
+    """Logits (N, h, w) of the network's input at the pixels of the image, (N, H, W); UNSEEN where it was cropped."""
+
+    def back(logits: Tensor) -> Tensor:
+        height, width = place.source
+        axes = np.zeros((max(height, width), 2)) + np.arange(max(height, width))[:, None]
+        at = torch.from_numpy(place.to_network(axes)).to(logits)  # x of each column, y of each row
+        last = at.new_tensor((place.canvas[1] - 1, place.canvas[0] - 1))
+        grid = torch.stack(torch.meshgrid(at[:width, 0], at[:height, 1], indexing="xy"), dim=-1)
+        places = (2 * grid / last.clamp(min=1) - 1).expand(1, -1, -1, -1)
+        smooth = F.grid_sample(logits[None], places, padding_mode="border", align_corners=True)[0]
+        seen = ((grid > -0.5) & (grid < last + 0.5)).all(dim=-1)
+        return torch.where(seen, smooth, UNSEEN)
+
+    return back
+
+
+def zoomed_pairs(
+    scene: MatchedScene, source: int, marked: list[np.ndarray], coarse: Coarse, config: EgoExoConfig
+) -> list[Pair]:
+    """All pairs, objects in turn, with windows of the maps that are there."""
+    maps = scene.matching_maps(source).float()
+    canvas = scene.placements[source].canvas
+    config = replace(config, side=min(canvas))
+    pairs = []
+    for number, mask in enumerate(marked):
+        around = source_window(mask, config.source_share)
+        near = Window(canvas, around.left, around.top, around.width, around.height, (config.side, config.side))
+        cut = near.mask(mask)
+        points = mask_anchors(cut, config.points).points_px
+        shown = window_of_map(maps[source], near)
+        for target in coarse.targets:
+            place = scene.placements[target]
+            window, prompts = target_window(place.to_network, canvas, number, target, coarse, config)
+            both = torch.stack((shown, window_of_map(maps[target], window)))
+            pairs.append(Pair(both, cut, points, prompts, through(window.logits_to_frame, returning(place))))
+    return pairs
+
+
+def target_window(
+    moved: Callable[[np.ndarray], np.ndarray],
+    frame: tuple[int, int],
+    number: int,
+    target: int,
+    coarse: Coarse,
+    config: EgoExoConfig,
+) -> tuple[Window, np.ndarray]:
+    """The window of a target in a frame to which `moved` takes its points, and the prompts in it."""
+    if target == EGO:
+        window = whole(frame, config.side)
+        return window, window.clipped(moved(coarse.points_px[number][target]))
+    found = exo_target(moved(coarse.points_px[number][target]), frame, config)
+    return found.window, found.points_px
+
+
+def window_of_map(features: Tensor, window: Window) -> Tensor:
+    """Features (C, h, w) of a frame, cut to a window of it and resampled to the cells of the window's size."""
+    stride = window.frame[1] / features.shape[2]
+    left, top, right, bottom = window.box
+    rows, columns = (
+        (torch.arange(cells, device=features.device) + 0.5) / cells * (high - low) + low
+        for cells, low, high in (
+            (round(window.size[0] / stride), top, bottom),
+            (round(window.size[1] / stride), left, right),
+        )
+    )
+    size = features.new_tensor(window.frame[::-1])
+    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).to(features)
+    places = 2 * grid / size - 1
+    return F.grid_sample(features[None], places[None], padding_mode="border", align_corners=False)[0]
+
+
+def through(first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Both, one after the other."""
+    return lambda logits: second(first(logits))
+
+
+def encoded_pairs(
+    scene: MatchedScene, source: int, masks: np.ndarray, coarse: Coarse, config: EgoExoConfig
+) -> list[Pair]:
+    """All pairs, objects in turn, with windows of the images: one more encode for each object.
+
+    Args:
+        masks: (K, H, W) in pixels of the source's image.
+    """
+    config = replace(config, side=max(scene.placements[source].canvas))
+    views = scene.frames.views
+    pairs = []
+    for number, mask in enumerate(masks):
+        image, cut = source_close_up(views[source], mask, source == EGO, config)
+        looks = [
+            target_window(np.asarray, views[target].size, number, target, coarse, config) for target in coarse.targets
+        ]
+        shown = [View(views[source].camera, image)]
+        shown += [
+            View(views[target].camera, window.image(views[target].image))
+            for target, (window, _) in zip(coarse.targets, looks, strict=True)
+        ]
+        closer: MatchedScene = scene.encoder.encode(FrameSet(tuple(shown)))  # type: ignore[assignment]
+        maps, (place, *places) = closer.matching_maps(0).float(), closer.placements
+        marked = place.map_to_network(cut) > 0
+        points = mask_anchors(marked, config.points).points_px
+        for index, (window, prompts) in enumerate(looks):
+            back = through(returning(places[index]), window.logits_to_frame)
+            pairs.append(Pair(maps[[0, index + 1]], marked, points, places[index].to_network(prompts), back))
+    return pairs
+
+
+def source_close_up(view: View, mask: np.ndarray, ego: bool, config: EgoExoConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Image and mask of a source as released: a square of the frame, and in it a window around the mask."""
+    square = whole(view.size, config.side) if ego else exo_square(mask, config.side)
+    image, marked = square.image(view.image), square.mask(mask)
+    window = source_window(marked, config.source_share)
+    cut = window.mask(marked)
+    return (window.image(image), cut) if cut.any() else (image, marked)

@@ -1,0 +1,202 @@
+"""Masks of one view in all others by the union head: RGB alone, no calibration, no depth.
+
+    transfer = UnionHeadTransfer(head)
+    masks = transfer(scene, source=0, masks=marked).masks  # per view (K, H, W)
+
+The encoder sees all views in one sequence, and the masks of all objects in all views are decoded in one batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoseg_core.config import setting
+from geoseg_core.cross_view.union_head.ego_exo import EgoExoConfig
+from geoseg_core.cross_view.union_head.looks import (
+    Coarse,
+    MatchedScene,
+    Pair,
+    coarse_points,
+    encoded_pairs,
+    whole_pairs,
+    zoomed_pairs,
+)
+from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead
+from geoseg_core.errors import BadInput
+from geoseg_core.geometry.network_input import Placement
+from geoseg_core.results import Visibility
+
+
+@dataclass(frozen=True)
+class UnionTransferConfig:
+    """How the union head is used. The defaults are those of the released code for its checkpoint."""
+
+    look: str = setting("encode", "what the head sees: the views as encoded, windows of their maps, or windows of the "
+                        "images, encoded anew for each object", choices=("whole", "zoom", "encode"))  # fmt: skip
+    views: EgoExoConfig = field(default_factory=EgoExoConfig)
+    precision: str = setting("autocast", "type of the numbers: fp32, or autocast: products in bf16, as the released "
+                             "checkpoint was trained", choices=("fp32", "autocast"))  # fmt: skip
+    pairs_at_once: int = setting(8, "pairs of views decoded at a time; fewer take less memory", "", 1)
+
+
+@dataclass(frozen=True, eq=False)
+class UnionTransfer:
+    """K masks in V views.
+
+    Attributes:
+        masks: per view (K, H, W) bool; those of the source view are as given.
+        visibility: (V, K) of `Visibility`.
+        scores: (V, K) in [0, 1], the overlap with the truth that the head's own chances let expect; not calibrated.
+    """
+
+    masks: tuple[np.ndarray, ...]
+    visibility: np.ndarray
+    scores: np.ndarray
+
+
+class UnionHeadTransfer:
+    """Masks of a source view to masks in all views of an encoded scene."""
+
+    def __init__(
+        self,
+        head: UnionHead,
+        config: UnionTransferConfig = UnionTransferConfig(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.head, self.config = head.eval(), config
+
+    @torch.inference_mode()
+    def __call__(self, scene: MatchedScene, source: int, masks: np.ndarray) -> UnionTransfer:
+        """Carry masks (K, H, W) of view `source` into all views.
+
+        Raises:
+            BadInput: a set of one view, masks of another size than the view, or a mask that is empty, covers the whole
+                view, or lies where the network does not look.
+        """
+        masks = check_masks(scene, source, masks)
+        marked = [network_mask(mask, scene.placements[source], row) for row, mask in enumerate(masks)]
+        if not marked:
+            return no_masks(scene)
+        coarse = coarse_points(scene, source, marked, self.config.views)
+        logits = list(self._decode(self._pairs(scene, source, masks, marked, coarse)))
+        return gathered(scene, source, masks, coarse, logits)
+
+    def _pairs(
+        self, scene: MatchedScene, source: int, masks: np.ndarray, marked: list[np.ndarray], coarse: Coarse
+    ) -> list[Pair]:
+        if self.config.look == "encode":
+            return encoded_pairs(scene, source, masks, coarse, self.config.views)
+        look = whole_pairs if self.config.look == "whole" else zoomed_pairs
+        return look(scene, source, marked, coarse, self.config.views)
+
+    def _decode(self, pairs: list[Pair]) -> Iterator[Tensor]:
+        """Logits (H, W) of each pair at the pixels of its target's image."""
+        device = self.head.mask_decoder.mask_tokens.weight.device
+        for start in range(0, len(pairs), self.config.pairs_at_once):
+            some = pairs[start : start + self.config.pairs_at_once]
+            with self._types(device):
+                logits = self.head(batch_of(some, device)).logits.float()
+            for pair, each in zip(some, logits, strict=True):
+                yield pair.back(each[None])[0]
+
+    def _types(self, device: torch.device) -> AbstractContextManager:
+        autocast = self.config.precision == "autocast"
+        return torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext()
+
+
+def check_masks(scene: MatchedScene, source: int, masks: np.ndarray) -> np.ndarray:
+    """The masks as bool.
+
+    Raises:
+        BadInput: see `UnionHeadTransfer`.
+    """
+    views = scene.frames.views
+    if len(views) < 2:
+        raise BadInput(f"expected at least two views to carry masks between, got {len(views)}; wait for other cameras")
+    if not 0 <= source < len(views):
+        raise BadInput(f"expected a source view from 0 to {len(views) - 1}, got {source}")
+    height, width = views[source].size
+    if masks.ndim != 3 or masks.shape[1:] != (height, width):
+        raise BadInput(f"masks: expected (K, {height}, {width}), got {masks.shape}; mark objects in that view's image")
+    masks = masks.astype(bool)
+    for row, mask in enumerate(masks):
+        if not mask.any() or mask.all():
+            what = "covers the whole view" if mask.any() else "is empty"
+            raise BadInput(f"mask {row}: expected an object in view {source}, got a mask that {what}; mark it again")
+    return masks
+
+
+def network_mask(mask: np.ndarray, place: Placement, row: int) -> np.ndarray:
+    """A mask (H, W) bool of the image in the network's input.
+
+    Raises:
+        BadInput: nothing of it is there.
+    """
+    seen = place.map_to_network(mask.astype(np.uint8)) > 0
+    if not seen.any():
+        raise BadInput(
+            f"mask {row}: expected an object of which the network sees a pixel, got {int(mask.sum())} pixels of which "
+            "it sees none; mark a larger object, or one nearer to the middle of the image"
+        )
+    return seen
+
+
+def batch_of(pairs: Sequence[Pair], device: torch.device) -> HeadInput:
+    """Pairs as one input of the head."""
+    maps = torch.stack([pair.maps for pair in pairs]).to(device)
+    masks = torch.from_numpy(np.stack([pair.mask for pair in pairs])).to(device, torch.bool)
+    points = (
+        np.stack([pair.source_points_px for pair in pairs]),
+        np.stack([pair.target_points_px for pair in pairs]),
+    )
+    source, target = (torch.from_numpy(each).to(device, torch.float32) for each in points)
+    return HeadInput(maps[:, 0], maps[:, 1], masks, source, target)
+
+
+def gathered(
+    scene: MatchedScene, source: int, masks: np.ndarray, coarse: Coarse, logits: list[Tensor]
+) -> UnionTransfer:
+    """The logits of all pairs, objects in turn, as masks of all views."""
+    found, states, scores = [], [], []
+    targets = len(coarse.targets)
+    for index, view in enumerate(scene.frames.views):
+        if index == source:
+            found.append(masks)
+            states.append([Visibility.VISIBLE] * len(masks))
+            scores.append([1.0] * len(masks))
+            continue
+        row = coarse.targets.index(index)
+        maps = torch.stack(logits[row::targets])  # (K, H, W)
+        there = (maps > 0).cpu().numpy()
+        found.append(there)
+        states.append([state_of(mask, coarse.points_px[k][index], view.size) for k, mask in enumerate(there)])
+        scores.append(expected_overlap(maps).tolist())
+    return UnionTransfer(tuple(found), np.array(states), np.array(scores))
+
+
+def no_masks(scene: MatchedScene) -> UnionTransfer:
+    """What no mask becomes."""
+    views = scene.frames.views
+    empty = tuple(np.zeros((0, *view.size), bool) for view in views)
+    return UnionTransfer(empty, np.zeros((len(views), 0), int), np.zeros((len(views), 0)))
+
+
+def state_of(mask: np.ndarray, points_px: np.ndarray, size: tuple[int, int]) -> Visibility:
+    """An object without a mask is out of view where most of its points were followed out of the image."""
+    if mask.any():
+        return Visibility.VISIBLE
+    height, width = size
+    x, y = points_px.T
+    outside = (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
+    return Visibility.OUT_OF_VIEW if outside.mean() > 0.5 else Visibility.OCCLUDED
+
+
+def expected_overlap(logits: Tensor) -> Tensor:
+    """(N,) what the chances of logits (N, H, W) let expect of intersection over union with the masks logits > 0."""
+    chance, mask = logits.sigmoid(), logits > 0
+    both = torch.where(mask, chance, 0.0).sum(dim=(1, 2))
+    either = mask.sum(dim=(1, 2)) + torch.where(mask, 0.0, chance).sum(dim=(1, 2))
+    return torch.where(mask.any(dim=(1, 2)), both / either.clamp(min=1e-6), 0.0)
