@@ -14,7 +14,7 @@ class ClassicalConfig:
     tilts: int = setting(0, "simulated tilts for each image (affine SIFT); 0 is plain SIFT", "", 0, 5)
     ratio: float = setting(0.85, "a match is at most this much farther than the second best", "", 0.1, 1.0)
     threshold_px: float = setting(1.5, "inliers are this near to their epipolar line", "px", 0.01, 100.0)
-    least_inliers: int = setting(12, "fewer inliers give no pose", "", 5, 10_000)
+    least_inliers: int = setting(8, "fewer inliers give no pose", "", 5, 10_000)
     fields_deg: tuple[float, ...] = setting(
         (40.0, 50.0, 60.0, 72.0, 85.0), "fields of view along the longer side that are tried", "deg", 5.0, 170.0
     )
