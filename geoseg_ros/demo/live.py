@@ -19,7 +19,8 @@ from geoseg_ros.demo.processes import Child, geoseg_command
 from geoseg_ros.demo.scoring import Followed
 from geoseg_ros.demo.script import Request
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 300.0  # a large network is loaded for minutes
+ANSWER_TIMEOUT_S = 5.0
 PROMPT_TIMEOUT_S = 60.0
 REPLAY_TIMEOUT_S = 3600.0
 QUIET_S = 1.5
@@ -75,17 +76,20 @@ def _client(cameras: Sequence[str]) -> Iterator[tuple[Follower, Callable[[], Non
 
 
 def _wait_until_active(follower: Follower, spin: Callable[[], None], node: Child) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+    """Wait for the node's word: it serves nobody before it has tried to configure and activate itself."""
+    deadline, asked_s = time.monotonic() + START_TIMEOUT_S, 0.0
     answer: Future | None = None
-    while time.monotonic() < deadline:
+    while (now_s := time.monotonic()) < deadline:
         spin()
         node.check()
         if node.status == 0:
             raise node.failure()
-        if answer is None or answer.done():
-            if answer is not None and follower.is_active(answer):
+        if answer is not None and answer.done():
+            if follower.is_active(answer):
                 return
-            answer = follower.ask_state()
+            raise GeosegError(f"expected an active node, got an inactive one; the end of its log:\n{node.tail()}")
+        if answer is None or now_s - asked_s > ANSWER_TIMEOUT_S:  # on a busy machine an answer may get lost
+            answer, asked_s = follower.ask_state(), now_s
     raise GeosegError(f"expected an active node within {START_TIMEOUT_S:.0f} s; the end of its log:\n{node.tail()}")
 
 

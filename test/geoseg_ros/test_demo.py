@@ -68,6 +68,16 @@ def test_a_network_is_chosen_by_parameters(tmp_path, ros_environment):
     assert f"encoder vggt, weights small ({weights})" in (tmp_path / "out" / "bringup.log").read_text()
 
 
+def test_a_node_that_does_not_start_ends_the_demo_with_the_reason(tmp_path, ros_environment, capsys, monkeypatch):
+    monkeypatch.setenv("GEOSEG_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    write_small_bag(tmp_path / "bag", sets=2)
+    words = ["--set", "pipeline.geometry.encoder=pi3"]
+    assert cli.main(["demo", str(tmp_path / "bag"), "--out", str(tmp_path / "out"), *words]) == 1
+    text = capsys.readouterr().err
+    assert "expected an active node" in text and "run `geoseg weights pull pi3`" in text
+
+
 def test_one_camera_without_truth_is_followed_without_figures(tmp_path, ros_environment, capsys):
     write_small_bag(tmp_path / "bag", sets=8, truths=(), cameras=("ego",))
     assert cli.main(["demo", str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 0
