@@ -6,7 +6,6 @@ does not depend on the rotation.
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 
@@ -26,10 +25,6 @@ class Similarity:
     scale: float
     rotation: np.ndarray
     translation: np.ndarray
-
-    @classmethod
-    def identity(cls) -> Self:
-        return cls(1.0, np.eye(3), np.zeros(3))
 
     def apply(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) moved, in their own type."""

@@ -139,6 +139,21 @@ def test_a_camera_that_was_pushed_raises_the_alarm_by_name() -> None:
     assert last_of(aligner, 5, tf=ALL).scale.drift == ""
 
 
+def test_a_camera_that_was_carried_away_raises_the_alarm_by_name() -> None:
+    away = TRUE.views[2].camera_to_world.copy()
+    away[:3, 3] += (0.0, 0.6, 0.0)
+    views = (*TRUE.views[:2], replace(TRUE.views[2], camera_to_world=away))
+    scene, aligner = replace(predicted(), frames=told(replace(TRUE, views=views), ALL)), Aligner()
+    for _ in range(5):
+        aligned = aligner.align(scene)
+    # 0.6 m by the distance (r.m.s.) of the other two from their middle.
+    half = np.linalg.norm(TRUE.views[0].camera_to_world[:3, 3] - TRUE.views[1].camera_to_world[:3, 3]) / 2
+    assert aligned.scale.drift == (
+        f"tf and prediction disagree: exo_right lies {60 / half:.0f} % of the cameras' distance away"
+    )
+    assert_true(aligned.views)
+
+
 def test_a_depth_camera_that_contradicts_tf_raises_the_alarm() -> None:
     twice = replace(TRUE, views=tuple(replace(view, depth_m=1.3 * view.depth_m) for view in TRUE.views))
     aligner = Aligner()

@@ -138,6 +138,16 @@ def test_wrong_cameras_are_left_out(seed: int) -> None:
     assert fit.offset[2] > 1 and fit.rotation_deg[5] == pytest.approx(60.0)
 
 
+def test_among_many_cameras_as_well() -> None:
+    random = np.random.default_rng(5)
+    true, predicted = random_similarity(random), random_poses(40, random)
+    known = true.pose(predicted)
+    known[:10, :3, 3] += true.scale * random.normal(size=(10, 3)) * 5
+    fit = fit_poses(predicted, known)
+    assert fit.inliers.tolist() == [False] * 10 + [True] * 30
+    assert fit.similarity.scale == pytest.approx(true.scale)
+
+
 def scatter(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Fitted scales and their claimed deviations over random draws of noise of 0.01 along each axis."""
     random = np.random.default_rng(0)
