@@ -15,7 +15,7 @@ from geoseg_core.synthetic.shapes import BOX, LATHE, LINK, ROUNDED
 NEAR = 1e-4
 STRIDE = 4
 STRIDES_OF_RAY = 7
-MARCH_TOLERANCE = 3e-4
+MARCH_TOLERANCE = 3e-5
 POLISH_STEPS = 3
 INFINITY = float("inf")
 
@@ -119,7 +119,7 @@ def make_polish(distance: Distance) -> Callable[[Vector, Vector, Tensor, Tensor,
         here = distance(x, y, z, params)
         x, y, z = (start + ahead * step for start, step in zip(origin, direction, strict=True))
         slope = (distance(x, y, z, params) - here) / (ahead - t)
-        return torch.where(slope < -0.05 * speed, t - here / slope, t), here.abs()
+        return torch.where(slope < -0.02 * speed, t - here / slope, t), here.abs()
 
     return polish
 
