@@ -57,6 +57,7 @@ class Pi3EncoderConfig(InferenceConfig):
 
     pixels: int = setting(PIXEL_BUDGET, "pixels of the network's input, at most", "px", 196, 4_000_000)
     frame_chunk: int = setting(4, "views that a dense head sees at a time; fewer take less memory", "", 1, 1000)
+    memory_mib: int = setting(0, "memory for tokens and maps, beside the weights; 0 for no limit", "MiB", 0)
     conditions: bool = setting(True, "whether Pi3X is told the known depth, intrinsics and poses")
     seen_slope: float = setting(0.02, "a followed point may lie this part of its depth off the surface", "", 0.0, 1.0)
 

@@ -144,9 +144,11 @@ def pi3_size(source: tuple[int, int], budget: int = PIXEL_BUDGET, patch: int = 1
     """Size (height, width) of all images for Pi3, from the first one: at most `budget` pixels of about its aspect.
 
     Raises:
-        BadInput: so long and thin an image that less than half a patch is left of one side.
+        BadInput: no pixels, or so long and thin an image that less than half a patch is left of one side.
     """
     height, width = source
+    if min(source) == 0:
+        raise BadInput(f"expected an image with pixels, got {width}x{height}")
     scale = math.sqrt(budget / (width * height))
     columns, rows = round(width * scale / patch), round(height * scale / patch)
     while columns * patch * rows * patch > budget:

@@ -16,6 +16,7 @@ from geoseg_core.errors import GeosegError
 from geoseg_core.geometry.acceleration import graphed, prepared
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.inference import Pi3EncoderConfig
+from geoseg_core.geometry.memory_budget import check_views, views_that_fit
 from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
 from geoseg_core.geometry.pi3.conditions import Conditions
 from geoseg_core.geometry.pi3.model import HEADS, Pi3
@@ -24,6 +25,11 @@ from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.rgbd import RgbdConfig, RgbdScene
 from geoseg_core.results import ScaleState
 from geoseg_core.views import FrameSet
+
+# Token tensors that exist at the worst moment, float32 numbers that are kept for each pixel, and maps of full size.
+LIVE_TOKENS = 20
+LIVE_NUMBERS = 12
+LIVE_MAPS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +74,20 @@ class Pi3Encoder:
         """Cameras and depth of all views; views need no calibration.
 
         Raises:
-            BadInput: an image too thin for the network, or known depth or poses that are no finite numbers.
+            BadInput: an image too thin for the network, known depth or poses that are no finite numbers, or more views
+                than the memory has room for.
         """
         patch, device = self.model.config.patch, self.model.register_token.device
         placements = pi3_placements([view.size for view in frames.views], self.config.pixels, patch)
+        grid = (placements[0].canvas[0] // patch, placements[0].canvas[1] // patch)
+        check_views(len(frames.views), self.views_that_fit(grid), self.config.memory_mib, grid, "pixels")
         images = network_images([view.image for view in frames.views], placements, "lanczos").to(device)[None]
         known = self._known(frames, placements, device)
         with self.config.trunk_types(device):
             if known is not None:
                 output = self.model(images, known, frame_chunk=self.config.frame_chunk)
             else:
-                output = self.model.read(self._trunk(images), 1, self._grid(images), HEADS, self.config.frame_chunk)
+                output = self.model.read(self._trunk(images), 1, grid, HEADS, self.config.frame_chunk)
         local, poses = output.local_points, output.camera_to_world
         assert local is not None and poses is not None and output.confidence is not None
         views = view_geometries(
@@ -93,12 +102,21 @@ class Pi3Encoder:
 
     def _features(self, images: Tensor) -> Tensor:
         """Decoder features of images (1, V, 3, h, w)."""
-        with self.config.trunk_types(images.device):
-            return self.model.decode(self.model.encode(images), 1, self._grid(images))
-
-    def _grid(self, images: Tensor) -> tuple[int, int]:
         patch = self.model.config.patch
-        return images.shape[3] // patch, images.shape[4] // patch
+        with self.config.trunk_types(images.device):
+            patches = self.model.encode(images)
+            return self.model.decode(patches, 1, (images.shape[3] // patch, images.shape[4] // patch))
+
+    def views_that_fit(self, grid: tuple[int, int]) -> int:
+        """How many views of h x w patches the configured memory has room for, by a count of the largest tensors."""
+        sizes = self.model.config
+        item_bytes = self.model.register_token.element_size()
+        pixels = grid[0] * grid[1] * sizes.patch**2
+        view = grid[0] * grid[1] * sizes.width * item_bytes * LIVE_TOKENS + pixels * LIVE_NUMBERS * 4
+        # The convolutional heads of Pi3X end in maps of full size.
+        channels = self.model.sizes.conv_head.channels[-1] if isinstance(self.model, Pi3X) else 0
+        maps = self.config.frame_chunk * pixels * channels * item_bytes * LIVE_MAPS
+        return views_that_fit(self.config.memory_mib, view, maps)
 
     def _known(self, frames: FrameSet, placements: list[Placement], device: torch.device) -> Conditions | None:
         told = self.config.conditions and isinstance(self.model, Pi3X) and self.model.sizes.conditions

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from geoseg_core.geometry.vggt.config import VggtConfig
 from geoseg_core.layers.attention import Block
-from geoseg_core.layers.images import IMAGENET_MEAN, IMAGENET_STD
+from geoseg_core.layers.images import normalised
 from geoseg_core.layers.positions import rotary_table
 from geoseg_core.layers.vit import VisionTransformer
 
@@ -55,12 +55,13 @@ class Memory(Protocol):
 class Aggregator(nn.Module):
     """Images (B, S, 3, H, W) in [0, 1] to token layers."""
 
-    def __init__(self, config: VggtConfig) -> None:
+    def __init__(self, config: VggtConfig, patch_embed: nn.Module | None = None) -> None:
+        """patch_embed: what makes the patch tokens, in place of the ViT of the release."""
         super().__init__()
         sizes = config.aggregator
         self.patch, self.rotary_base = config.patch, sizes.rotary_base
         self.head_dim = config.width // sizes.heads
-        self.patch_embed = VisionTransformer(
+        self.patch_embed = patch_embed or VisionTransformer(
             config.patch_embed, config.width, image_size=config.image_size, patch=config.patch, mask_token=True
         )
         self.frame_blocks = nn.ModuleList(self._block(config) for _ in range(sizes.depth))
@@ -80,10 +81,7 @@ class Aggregator(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Patch tokens (B*S, h*w, C) of each image by itself."""
-        mean = images.new_tensor(IMAGENET_MEAN)[:, None, None]
-        std = images.new_tensor(IMAGENET_STD)[:, None, None]
-        normal = (images.flatten(0, 1) - mean) / std
-        return self.patch_embed(normal.to(self.camera_token.dtype))
+        return self.patch_embed(normalised(images.flatten(0, 1)).to(self.camera_token.dtype))
 
     def aggregate(
         self,

@@ -14,6 +14,7 @@ from geoseg_core.errors import BadInput
 from geoseg_core.geometry.acceleration import graphed, prepared
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.inference import VggtEncoderConfig
+from geoseg_core.geometry.memory_budget import check_views, views_that_fit
 from geoseg_core.geometry.network_input import Placement, common_canvas, network_images, vggt_placement
 from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.vggt.aggregator import TokenLayers
@@ -142,7 +143,8 @@ class VggtEncoder:
         placements = common_canvas(
             [vggt_placement(view.size, self.config.fit, self.config.side, patch) for view in frames.views]
         )
-        self._check_memory(len(frames.views), self.grid(placements))
+        grid = self.grid(placements)
+        check_views(len(frames.views), self.views_that_fit(grid), self.config.memory_mib, grid, "side")
         return placements
 
     def images(self, frames: FrameSet, placements: list[Placement]) -> Tensor:
@@ -186,14 +188,7 @@ class VggtEncoder:
         tokens = grid[0] * grid[1] * sizes.width * item_bytes * (2 * kept + LIVE_TOKENS)
         pixels = grid[0] * grid[1] * sizes.patch**2
         maps = self.config.frame_chunk * pixels * (sizes.depth_head.features // 2) * item_bytes * LIVE_MAPS
-        return max(int((self.config.memory_mib * 2**20 - maps) // tokens), 0)
-
-    def _check_memory(self, views: int, grid: tuple[int, int]) -> None:
-        if self.config.memory_mib and views > (fitting := self.views_that_fit(grid)):
-            raise BadInput(
-                f"expected at most {fitting} views of {grid[0]}x{grid[1]} patches in {self.config.memory_mib} MiB, got "
-                f"{views}; give fewer views, a smaller `side` or `frame_chunk`, or more `memory_mib`"
-            )
+        return views_that_fit(self.config.memory_mib, tokens, maps)
 
     @property
     def device(self) -> torch.device:

@@ -86,6 +86,21 @@ def test_points_are_local_points_seen_from_the_cameras(pi3x: Pi3X) -> None:
     torch.testing.assert_close(output.rays[0, 1, 5, 9], local / local.norm(), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (torch.zeros(1, 0, 3, 28, 28), "at least one"),
+        (torch.zeros(1, 2, 3, 28, 30), "multiples of 14"),
+        (torch.zeros(1, 2, 3, 13, 28), "multiples of 14"),
+        (torch.full((1, 2, 3, 28, 28), float("nan")), "NaN"),
+    ],
+)
+def test_images_of_another_kind_are_refused(pi3: Pi3, pi3x: Pi3X, images: torch.Tensor, words: str) -> None:
+    for model in (pi3, pi3x):
+        with pytest.raises(BadInput, match=words):
+            model(images)
+
+
 @torch.inference_mode()
 def test_heads_run_only_where_asked_for(pi3: Pi3) -> None:
     images = random_images(1, 2)

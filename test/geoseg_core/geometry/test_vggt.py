@@ -124,6 +124,7 @@ def test_a_model_wholly_in_bfloat16_keeps_its_tracker_exact() -> None:
         (torch.zeros(1, 3, 28, 28), "at least one"),
         (torch.zeros(1, 2, 3, 28, 30), "multiples of 14"),
         (torch.zeros(1, 2, 3, 0, 28), "at least one"),
+        (torch.zeros(1, 2, 3, 13, 28), "multiples of 14"),
         (torch.full((1, 2, 3, 28, 28), float("nan")), "NaN"),
     ],
 )
