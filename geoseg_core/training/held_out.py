@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ PICTURE_SAMPLES = 4
 
 
 @torch.no_grad()
-def evaluate(stepper: Stepper, count: int) -> dict[str, float]:
+def evaluate(stepper: Stepper, count: int, note: Callable[[str], None]) -> dict[str, float]:
     """Means of the task's metrics over so many held-out samples; NaN says that a batch knows nothing of a metric."""
     task, device = stepper.task, stepper.devices.device
     found: dict[str, list[tuple[float, int]]] = {}
@@ -29,6 +30,7 @@ def evaluate(stepper: Stepper, count: int) -> dict[str, float]:
     with stepper.averages.applied(), stepper.devices.autocast():
         stepper.model.eval()
         for start in range(0, count, stepper.micro_batch):
+            note(f"held-out sample {start + 1} of {count}")
             chosen = seeds[start : start + stepper.micro_batch]
             for name, value in task.metrics(stepper.model, task.held_out(chosen, device)).items():
                 if not math.isnan(value):

@@ -144,7 +144,10 @@ class Trainer:
         for batch in batches(self.task, self.devices, self.done, last):
             part = self._part() if schedule.minutes else (self.done + 1) / schedule.steps
             rate = self.task.config.optimiser.learning_rate * rate_factor(part, schedule)
+            size = self.stepper.micro_batch
             result = self.stepper.step(batch, self.done, rate)
+            if self.stepper.micro_batch < size:
+                self.progress.say(f"memory ran out: {self.stepper.micro_batch} samples at a time from now on")
             self.done += 1
             now, signal_number = self.devices.highest(time.monotonic() - began, float(stop.number))
             self._measure(before + now - self.seconds)
@@ -186,7 +189,7 @@ class Trainer:
         if loop.picture_every and self.done % loop.picture_every == 0:
             log.picture(self.done, show(self.stepper, self.out, self.done))
         if loop.evaluate_every and self.done % loop.evaluate_every == 0:
-            log.row(self.done, "held_out", evaluate(self.stepper, loop.evaluate_samples))
+            log.row(self.done, "held_out", evaluate(self.stepper, loop.evaluate_samples, self.progress.note))
 
     def _finish(self, log: Log | None, ended: str) -> None:
         """Checkpoint first, then all that people look at; after a signal only what takes no time."""
@@ -195,7 +198,8 @@ class Trainer:
         loop = self.task.config.loop
         if ended != SIGNAL and log is not None:
             self.progress.say(f"{ended}; looking at held-out samples")
-            metrics = evaluate(self.stepper, loop.final_samples if ended == FINISHED else loop.evaluate_samples)
+            count = loop.final_samples if ended == FINISHED else loop.evaluate_samples
+            metrics = evaluate(self.stepper, count, self.progress.note)
             log.row(self.done, "held_out", metrics)
             log.picture(self.done, show(self.stepper, self.out, self.done))
         facts = self.facts() | {"ended": ended}

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 LINE_SECONDS = 30.0
+BAR_SECONDS = 0.2
 TICKS = 1_000
 
 
@@ -17,7 +18,7 @@ class Progress:
     def __init__(self, main: bool = True) -> None:
         self.main = main
         self._bar: Any = None
-        self._last_line = time.monotonic() - LINE_SECONDS
+        self._last = time.monotonic() - LINE_SECONDS
 
     def start(self) -> None:
         """Show a bar where there is a terminal."""
@@ -31,12 +32,22 @@ class Progress:
         left = timedelta(seconds=round(left_s))
         text = f"step {step}, {samples_per_s:.1f} samples/s, loss {loss:.4f}, {left} left"
         if self._bar is not None:
+            self._bar.n = min(round(part * TICKS), TICKS)
+            self.note(text)
+        else:
+            self.note(f"{part:4.0%} {text}")
+
+    def note(self, text: str) -> None:
+        """Words beside the bar, or a line of their own; nothing if the last ones came just before."""
+        interval = LINE_SECONDS if self._bar is None else BAR_SECONDS
+        if time.monotonic() - self._last < interval:
+            return
+        self._last = time.monotonic()
+        if self._bar is None:
+            self.say(text)
+        else:
             with contextlib.suppress(OSError):
-                self._bar.set_postfix_str(text, refresh=False)
-                self._bar.update(min(round(part * TICKS), TICKS) - self._bar.n)
-        elif time.monotonic() - self._last_line >= LINE_SECONDS:
-            self._last_line = time.monotonic()
-            self.say(f"{part:4.0%} {text}")
+                self._bar.set_postfix_str(text)
 
     def say(self, text: str) -> None:
         """A line of its own."""

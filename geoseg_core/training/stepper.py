@@ -36,7 +36,6 @@ class Stepper:
         self.averages = Averages(model, task.config.optimiser.ema_decay)
         self.trained = list(self.averages.trained.values())
         self.micro_batch = task.config.loop.micro_batch or task.config.loop.batch
-        self.halvings = 0
         self.bad = self.bad_in_a_row = 0
 
     def step(self, batch: Sample, step: int, rate: float) -> StepResult:
@@ -110,7 +109,6 @@ class Stepper:
                 "smaller model"
             )
         self.micro_batch = -(-size // 2)
-        self.halvings += 1
 
     def _count(self, taken: bool, step: int, losses: dict[str, float]) -> None:
         self.bad_in_a_row = 0 if taken else self.bad_in_a_row + 1

@@ -141,11 +141,14 @@ def test_losses_that_are_no_numbers_are_skipped_and_end_it_after_some(
     assert [row["total"] is None for row in rows] == [False] * 5 + [True] * 2
 
 
-def test_short_memory_halves_the_micro_batch_and_keeps_the_course(tmp_path: Path) -> None:
+def test_short_memory_halves_the_micro_batch_and_keeps_the_course(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plenty, short = tmp_path / "plenty", tmp_path / "short"
     train(plenty, "loop.precision=fp32")
     train(short, "loop.precision=fp32", "data.memory_for=1")
     assert json.loads((short / "metrics.json").read_text())["micro_batch"] == 1
+    assert "memory ran out: 1 samples at a time from now on" in capsys.readouterr().err
     # The loss has noise of its own for each micro-batch.
     np.testing.assert_allclose(np.array(losses(short)), np.array(losses(plenty)), rtol=0.02)
 
