@@ -29,13 +29,12 @@ FUSED_IS_SLOW = fused_is_slow()
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(D)) v of queries (B, heads, N, D), keys and values (B, heads, M, D)."""
     reduced = query.dtype == torch.bfloat16 and query.device.type == "cpu"
-    learning = torch.is_grad_enabled() and query.requires_grad
-    if FUSED_IS_SLOW and reduced and key.shape[2] >= LEAST_KEYS and not learning:
+    traced = torch.compiler.is_compiling() or (torch.is_grad_enabled() and query.requires_grad)
+    if FUSED_IS_SLOW and reduced and key.shape[2] >= LEAST_KEYS and not traced:
         return attend_by_heads(query, key, value)
     return F.scaled_dot_product_attention(query, key, value)
 
 
-@torch.compiler.disable
 @torch.no_grad()
 def attend_by_heads(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """The same, one head and some rows at a time; without gradients."""
