@@ -8,7 +8,6 @@ from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
 import torch
-from torch._dynamo.exc import TorchDynamoException
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,6 +43,8 @@ def compiling(wanted: bool) -> Iterator[None]:
 @functools.lru_cache(maxsize=8)
 def can_compile(device: str) -> bool:
     """Whether torch can compile for a device; if not, a warning says why, and everything runs step by step."""
+    from torch._dynamo.exc import TorchDynamoException  # takes seconds to import
+
     probe = torch.compile(lambda value: (value * 2 + 1).sqrt(), dynamic=True)
     try:
         probe(torch.ones(7, device=device))

@@ -25,7 +25,7 @@ class Numbers:
             block = np.stack([generator.random(BLOCK) for generator in self._generators])
             self._table = np.concatenate([self._table[:, self._next :], block], axis=1)
             self._next = 0
-        taken = self._table[:, self._next : self._next + count].reshape(-1, *shape)
+        taken = self._table[:, self._next : self._next + count].reshape(len(self._generators), *shape)
         self._next += count
         return low + (high - low) * taken
 
