@@ -24,7 +24,8 @@ LARGE_BOX_PX = 200
 class EgoExoConfig:
     """How views are cut out. The defaults are those of the released code.
 
-    The paper's are `context` 1 (the window is as wide as the frame's shorter side), `coarse_points` 5 and `dropped` 0.
+    The paper's are `context` 1 (the window is as wide as the frame's shorter side), `coarse_points` 5, `dropped` 0 and
+    `prompts` "projected".
     """
 
     side: int = setting(518, "side of the square that the network sees", "px", 14)
@@ -32,6 +33,9 @@ class EgoExoConfig:
     coarse_points: int = setting(50, "points that look for the object in an exo view", "", 1)
     dropped: int = setting(10, "of these the farthest from the median are dropped", "", 0)
     points: int = setting(5, "points that prompt the network", "", 1)
+    prompts: str = setting("clusters", "target points: clusters of the coarse points, to which no source point belongs, "
+                           "or the source points followed in what is shown",
+                           choices=("clusters", "projected"))  # fmt: skip
     context: float = setting(3.0, "how much more than the object an exo window shows", choices=(3.0, 2.0, 1.5, 1.0))
 
 

@@ -115,14 +115,31 @@ def whole_pairs(
     pairs = []
     for number, mask in enumerate(marked):
         points = mask_anchors(mask, config.points).points_px
+        direct = projected(scene, source, points, coarse.targets, config)
         for target in coarse.targets:
             place = scene.placements[target]
             found = coarse.points_px[number][target]
-            if target != EGO:
+            if target in direct:
+                found = direct[target]
+            elif target != EGO:
                 found = spread_points(without_outliers(found, config.dropped), config.points)
-            prompts = place.to_network(found).clip(0, np.array(place.canvas[::-1]) - 1)
-            pairs.append(Pair(maps[[source, target]], mask, points, prompts, returning(place)))
+            pairs.append(Pair(maps[[source, target]], mask, points, on_canvas(found, place), returning(place)))
     return pairs
+
+
+def projected(
+    scene: MatchedScene, source: int, points_px: np.ndarray, targets: list[int], config: EgoExoConfig
+) -> dict[int, np.ndarray]:
+    """Where points (N, 2) of the source's network input are in the targets' images; nothing if clusters are wanted."""
+    if config.prompts == "clusters":
+        return {}
+    tracks = scene.track(scene.placements[source].to_source(points_px), source, targets)
+    return dict(zip(targets, tracks.points_px, strict=True))
+
+
+def on_canvas(points_px: np.ndarray, place: Placement) -> np.ndarray:
+    """Points (N, 2) of an image in the network's input, moved onto it."""
+    return place.to_network(points_px).clip(0, np.array(place.canvas[::-1]) - 1)
 
 
 def returning(place: Placement) -> Callable[[Tensor], Tensor]:
@@ -155,10 +172,13 @@ def zoomed_pairs(
         near = Window(canvas, around.left, around.top, around.width, around.height, (config.side, config.side))
         cut = near.mask(mask)
         points = mask_anchors(cut, config.points).points_px
+        direct = projected(scene, source, near.to_frame(points), coarse.targets, config)
         shown = window_of_map(maps[source], near)
         for target in coarse.targets:
             place = scene.placements[target]
             window, prompts = target_window(place.to_network, canvas, number, target, coarse, config)
+            if target in direct:
+                prompts = window.clipped(place.to_network(direct[target]))
             both = torch.stack((shown, window_of_map(maps[target], window)))
             pairs.append(Pair(both, cut, points, prompts, through(window.logits_to_frame, returning(place))))
     return pairs
@@ -227,9 +247,11 @@ def encoded_pairs(
         maps, (place, *places) = closer.matching_maps(0).float(), closer.placements
         marked = place.map_to_network(cut) > 0
         points = mask_anchors(marked, config.points).points_px
-        for index, (window, prompts) in enumerate(looks):
-            back = through(returning(places[index]), window.logits_to_frame)
-            pairs.append(Pair(maps[[0, index + 1]], marked, points, places[index].to_network(prompts), back))
+        direct = projected(closer, 0, points, list(range(1, len(shown))), config)
+        for index, (window, prompts) in enumerate(looks, start=1):
+            back = through(returning(places[index - 1]), window.logits_to_frame)
+            seen = on_canvas(direct.get(index, prompts), places[index - 1])
+            pairs.append(Pair(maps[[0, index]], marked, points, seen, back))
     return pairs
 
 

@@ -6,7 +6,7 @@
 The encoder sees all views in one sequence, and the masks of all objects in all views are decoded in one batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -58,6 +58,21 @@ class UnionTransfer:
     scores: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What the head says of a pair.
+
+    Attributes:
+        logits: (H, W) at the pixels of the target's image.
+        seen: (h, w) the same at the pixels of what the network sees.
+        token: (C,) the head's mask token.
+    """
+
+    logits: Tensor
+    seen: Tensor
+    token: Tensor
+
+
 class UnionHeadTransfer:
     """Masks of a source view to masks in all views of an encoded scene."""
 
@@ -81,8 +96,8 @@ class UnionHeadTransfer:
         if not marked:
             return no_masks(scene)
         coarse = coarse_points(scene, source, marked, self.config.views)
-        logits = list(self._decode(self._pairs(scene, source, masks, marked, coarse)))
-        return gathered(scene, source, masks, coarse, logits)
+        decoded = self.decode(self._pairs(scene, source, masks, marked, coarse))
+        return gathered(scene, source, masks, coarse, [each.logits for each in decoded])
 
     def _pairs(
         self, scene: MatchedScene, source: int, masks: np.ndarray, marked: list[np.ndarray], coarse: Coarse
@@ -92,15 +107,17 @@ class UnionHeadTransfer:
         look = whole_pairs if self.config.look == "whole" else zoomed_pairs
         return look(scene, source, marked, coarse, self.config.views)
 
-    def _decode(self, pairs: list[Pair]) -> Iterator[Tensor]:
-        """Logits (H, W) of each pair at the pixels of its target's image."""
+    def decode(self, pairs: Sequence[Pair]) -> list[Decoded]:
+        """What the head says of each pair."""
         device = self.head.mask_decoder.mask_tokens.weight.device
+        found = []
         for start in range(0, len(pairs), self.config.pairs_at_once):
             some = pairs[start : start + self.config.pairs_at_once]
             with self._types(device):
-                logits = self.head(batch_of(some, device)).logits.float()
-            for pair, each in zip(some, logits, strict=True):
-                yield pair.back(each[None])[0]
+                output = self.head(batch_of(some, device))
+            for pair, seen, token in zip(some, output.logits.float(), output.token.float(), strict=True):
+                found.append(Decoded(pair.back(seen[None])[0], seen, token))
+        return found
 
     def _types(self, device: torch.device) -> AbstractContextManager:
         autocast = self.config.precision == "autocast"

@@ -20,6 +20,7 @@ from geoseg_core.cross_view.union_head.transfer import (
 )
 from geoseg_core.cross_view.union_head.windows import UNSEEN, Window
 from geoseg_core.errors import BadInput
+from geoseg_core.geometry.encoder import PointTracks
 from geoseg_core.geometry.network_input import vggt_placement
 from geoseg_core.geometry.vggt.encoder import VggtEncoder, VggtEncoderConfig, VggtScene
 from geoseg_core.results import Visibility
@@ -101,6 +102,25 @@ def test_bfloat16_products_change_little(scene: VggtScene, head: UnionHead) -> N
     exact = UnionHeadTransfer(head, CONFIG)(scene, 0, marked())
     rounded = UnionHeadTransfer(head, replace(CONFIG, precision="autocast"))(scene, 0, marked())
     assert np.mean([(a == b).mean() for a, b in zip(exact.masks, rounded.masks, strict=True)]) > 0.9
+
+
+@pytest.mark.parametrize("look", ["whole", "zoom", "encode"])
+def test_projected_prompts_are_the_source_points_followed_in_what_is_shown(
+    scene: VggtScene, head: UnionHead, look: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    plain = VggtScene.track
+
+    def counted(self: VggtScene, points_px: np.ndarray, source: int, targets: list[int]) -> PointTracks:
+        asked.append((len(points_px), len(targets)))
+        return plain(self, points_px, source, targets)
+
+    monkeypatch.setattr(VggtScene, "track", counted)
+    views = replace(CONFIG.views, prompts="projected")
+    found = UnionHeadTransfer(head, replace(CONFIG, look=look, views=views))(scene, 1, marked()[:1])
+    assert asked == [(3, 1), (8, 1), (3, 2)]
+    clusters = UnionHeadTransfer(head, replace(CONFIG, look=look))(scene, 1, marked()[:1])
+    assert any((a != b).any() for a, b in zip(found.masks, clusters.masks, strict=True))
 
 
 def test_no_masks_give_none(scene: VggtScene, head: UnionHead) -> None:
