@@ -19,6 +19,7 @@ import torch
 from plain_vggt import PlainVggt
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
@@ -195,7 +196,8 @@ def count_flops(run: Run) -> dict[str, float]:
     """TFLOP of each stage of our network, counted on tensors without contents."""
     ours = replace(run, plain=False, device="cpu")
     warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+    # The counter knows the products of which attention consists, not every fused one.
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         model = MODELS[run.model](TINY[run.model] if run.tiny else None).eval().requires_grad_(False)
         images = torch.empty(1, run.views, 3, *run.size)
         counts, found = {}, {}
@@ -231,7 +233,9 @@ def resident_gib() -> float:
 def measure(run: Run) -> dict[str, Any]:
     """Stage times of the quickest pass, memory and FLOPs of a run; its depth goes to the file that the run names."""
     device = torch.device(run.device)
-    model = prepared(random_model(run), run.config)
+    model = random_model(run)
+    weights = sum(each.numel() * each.element_size() for each in model.state_dict().values()) / GIB
+    model = prepared(model, run.config)
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(1, run.views, 3, *run.size, generator=generator).to(device)
     stages = stages_of(model, run, images)
@@ -252,7 +256,7 @@ def measure(run: Run) -> dict[str, Any]:
     return {
         "stage_s": best,
         "total_s": sum(best.values()),
-        "weights_gib": sum(each.numel() * each.element_size() for each in model.state_dict().values()) / GIB,
+        "weights_gib": weights,
         "before_gib": before,
         "peak_gib": peak,
         "matrix_tflops": matrix_rate(run),

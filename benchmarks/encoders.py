@@ -16,6 +16,7 @@ process. Depth is compared with the mode fp32, |d - d32| / d32 at each pixel: th
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,9 @@ def words_of(mode: str, arguments: argparse.Namespace, folder: Path) -> dict[str
 def measure(mode: str, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One process."""
     command = [sys.executable, str(RUNS), json.dumps(words_of(mode, arguments, folder))]
-    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    # As the nodes set it: waiting threads sleep instead of taking the cores from those that work.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return json.loads(found.stdout.splitlines()[-1])
 
 

@@ -3,7 +3,8 @@
 PyTorch's fused attention multiplies bfloat16 no faster than float32 on processors that have AVX512-BF16 but no AMX
 (75 of 190 GFLOP/s a core). There, attention goes head by head through the library's matrix products: 1.6 times faster
 at 2,000 tokens. Its scores are rounded to bfloat16; the depth of a full VGGT with random weights came out as far from
-float32 as with fused attention (median 0.56 %).
+float32 as with fused attention (median 0.56 %). On cores that others use as well, the many short products need
+OMP_WAIT_POLICY=PASSIVE, which the nodes set.
 """
 
 import torch
