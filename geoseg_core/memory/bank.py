@@ -86,6 +86,10 @@ class MemoryBank:
             raise UnknownObject(object_id, self.objects)
         return list(self._held[object_id])
 
+    def newest(self, object_id: int) -> int:
+        """The newest frame in which an object is remembered; -1 if it is not."""
+        return max((each.frame for each in self._held.get(object_id, ())), default=-1)
+
     def add(self, object_id: int, memory: Memory, score: float = 1.0) -> bool:
         """Store a memory; whether it was trusted enough for that.
 
