@@ -6,6 +6,7 @@ origin at the wrist and z towards the shoulder.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,12 +16,15 @@ from geoseg_core.synthetic.shapes import NONE, OPEN, Builder, Number, Primitives
 
 SKIN, SLEEVE, SHELL, DARK, ACCENT = range(5)
 ARM_SLOTS = 5
-HAND_BODY, ARM_BODY = 0, 1
-ARM_BODIES = 2
+HAND_BODY, ARM_BODY, BASE_BODY = range(3)
+ARM_BODIES = 3
 WIDEST_GRIP_M = 0.055
 HAND_HALF_M = 0.09
 WRIST_M = {True: (-0.055, 0.0, 0.092), False: (0.0, 0.0, 0.17)}
-ARM_LENGTH_M = 1.15
+LONGEST_ARM_M = 1.15
+ATTEMPTS = 6
+EDGE_M = 0.22
+TORSO_M = 0.17
 ARM_RADIUS_M = 0.06
 CAMERA_GAP_M = 0.16
 TIPS_BELOW_TOP_M = 0.02
@@ -28,11 +32,11 @@ TIPS_BELOW_TOP_M = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """Primitives (B, P) with the body of each (B, P), 0 the hand and 1 the arm; slots name materials.
+    """Primitives (B, P) with the body of each (B, P): hand, arm, and who or what it belongs to; slots name materials.
 
     Attributes:
         primitives, body: as above; all are nothing where there is no arm.
-        poses: (B, T, 2, 4, 4) hand_to_world and arm_to_world.
+        poses: (B, T, 3, 4, 4) hand_to_world, arm_to_world and base_to_world.
         present: (B,) bool.
     """
 
@@ -42,50 +46,91 @@ class Arm:
     present: np.ndarray
 
 
-def draw_arm(numbers: Numbers, things: Arrangement, area: np.ndarray, top: np.ndarray, eyes: np.ndarray,
-             likely: float) -> Arm:  # fmt: skip
+def draw_arm(numbers: Numbers, things: Arrangement, area: np.ndarray, table: np.ndarray, top: np.ndarray,
+             eyes: np.ndarray, likely: float) -> Arm:  # fmt: skip
     """An arm for each scene, absent where it is not wanted or would go through a thing or a camera.
 
     Args:
         numbers: the streams of the scenes.
         things: what stands on the table; the hand holds what moves.
         area: (B, 2) half extents that the hand hovers over.
-        top: (B,) height of the table.
+        table: (B, 2) half extents of the table, and top (B,) its height.
         eyes: (B, T, C, 4, 4) poses of the cameras, the ego camera first.
         likely: chance of an arm.
     """
     human = numbers.chance(of=0.6)
     wanted = numbers.chance(of=likely)
-    shoulder = _shoulder(numbers, eyes, top)
+    reaches = [_reach(numbers, things, area, table, top, eyes, human) for _ in range(ATTEMPTS)]
+    free = np.stack([reach.free for reach in reaches])
+    first = free.argmax(axis=0), np.arange(len(human))
+    shoulder, own, opening, length, hand, arm, _ = (np.stack(values)[first] for values in zip(*reaches, strict=True))
+    present = wanted & free.any(axis=0)
+    primitives, body = _build(numbers, opening, human, length, shoulder[:, 2], present)
+    base = shoulder * [1, 1, 0]
+    base[:, :2] += np.where(human[:, None], _outward(base) * 0.08, 0)
+    aside = np.linalg.norm(eyes[..., :2, 3] - base[:, None, None, :2], axis=3) < TORSO_M + CAMERA_GAP_M
+    blind = (aside & (eyes[..., 2, 3] < shoulder[:, None, None, 2] + 0.12)).any(axis=(1, 2))
+    gone = blind[:, None] | (own[:, None] & (primitives.slot == SKIN))
+    primitives.kind[(body == BASE_BODY) & gone] = NONE
+    poses = np.stack([hand, arm, np.broadcast_to(np.eye(4), hand.shape)], axis=2)
+    poses[:, :, BASE_BODY, :3, 3] = base[:, None]
+    return Arm(primitives, body, poses, present)
+
+
+class _Reach(NamedTuple):
+    """One way to reach in: shoulder (B, 3), whether the ego's own (B,), opening and length (B,), poses, and if free."""
+
+    shoulder: np.ndarray
+    own: np.ndarray
+    opening: np.ndarray
+    length: np.ndarray
+    hand: np.ndarray
+    arm: np.ndarray
+    free: np.ndarray
+
+
+def _reach(numbers: Numbers, things: Arrangement, area: np.ndarray, table: np.ndarray, top: np.ndarray,
+           eyes: np.ndarray, human: np.ndarray) -> _Reach:  # fmt: skip
+    """One attempt for each scene."""
+    shoulder, own = _shoulder(numbers, eyes, table, top)
     moving = things.mode != STILL
     grip, opening = _hover(numbers, things, area, top, eyes.shape[1])
     held, needed = _hold(things, shoulder)
     opening = np.where(moving, needed, opening)
-    grip = np.where(moving[:, None, None], held, grip)
-    hand = _hand_poses(grip, shoulder)
+    hand = _hand_poses(np.where(moving[:, None, None], held, grip), shoulder)
     local_wrist = np.where(human[:, None], WRIST_M[True], WRIST_M[False])
     wrist = (hand[..., :3, :3] @ local_wrist[:, None, :, None])[..., 0] + hand[..., :3, 3]
-    reach = (shoulder[:, None] - wrist).reshape(-1, 3)
+    reach = shoulder[:, None] - wrist
     arm = np.zeros_like(hand)
-    arm[..., :3, :3] = along(reach).reshape(*wrist.shape, 3)
+    arm[..., :3, :3] = along(reach.reshape(-1, 3)).reshape(*wrist.shape, 3)
     arm[..., :3, 3] = wrist
     arm[..., 3, 3] = 1
-    free = ~_collides(things, arm, eyes)
-    present = wanted & free
-    primitives, body = _build(numbers, opening, human, present)
-    return Arm(primitives, body, np.stack([hand, arm], axis=2), present)
+    length = np.linalg.norm(reach, axis=2).max(axis=1)
+    free = ~_collides(things, arm, length, eyes) & (length < LONGEST_ARM_M)
+    return _Reach(shoulder, own, opening, length, hand, arm, free)
 
 
-def _shoulder(numbers: Numbers, eyes: np.ndarray, top: np.ndarray) -> np.ndarray:
-    """(B, 3): beside and below the ego camera, or of somebody else round the table."""
+def _outward(point: np.ndarray) -> np.ndarray:
+    """(B, 2) horizontal unit vectors from the middle of the table to points (B, 3)."""
+    return point[:, :2] / np.maximum(np.linalg.norm(point[:, :2], axis=1, keepdims=True), 1e-6)
+
+
+def _shoulder(numbers: Numbers, eyes: np.ndarray, table: np.ndarray, top: np.ndarray
+              ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """(B, 3) beside and below the ego camera, or of another round the table, and which are of the first sort (B,)."""
     ego = eyes[:, 0, 0]
     side = np.where(numbers.chance(of=0.75), 1.0, -1.0)[:, None]
-    own = ego[:, :3, 3] + side * numbers.uniform(1, low=0.14, high=0.24) * ego[:, :3, 0] - 0.12 * ego[:, :3, 2]
-    own[:, 2] = np.maximum(own[:, 2] - numbers.uniform(low=0.15, high=0.3), top + 0.25)
+    point = ego[:, :3, 3] + side * numbers.uniform(1, low=0.14, high=0.24) * ego[:, :3, 0] - 0.12 * ego[:, :3, 2]
+    point[:, 2] = np.maximum(point[:, 2] - numbers.uniform(low=0.15, high=0.3), top + 0.28)
     azimuth = numbers.uniform(low=-np.pi, high=np.pi)
-    far = numbers.uniform(low=0.7, high=0.9)
-    other = np.stack([far * np.cos(azimuth), far * np.sin(azimuth), top + numbers.uniform(low=0.3, high=0.6)], axis=1)
-    return np.where(numbers.chance(of=0.75)[:, None], own, other)
+    other = np.stack([np.cos(azimuth), np.sin(azimuth), top + numbers.uniform(low=0.3, high=0.6)], axis=1)
+    other[:, :2] *= 0.3
+    own = numbers.chance(of=0.75)
+    point = np.where(own[:, None], point, other)
+    away = _outward(point)
+    missing = (table + EDGE_M - np.abs(point[:, :2])) / np.maximum(np.abs(away), 1e-6)
+    point[:, :2] += away * np.maximum(missing.min(axis=1), 0)[:, None]
+    return point, own
 
 
 def _hover(numbers: Numbers, things: Arrangement, area: np.ndarray, top: np.ndarray, moments: int
@@ -129,10 +174,10 @@ def _hand_poses(grip: np.ndarray, shoulder: np.ndarray) -> np.ndarray:
     return pose
 
 
-def _collides(things: Arrangement, arm: np.ndarray, eyes: np.ndarray) -> np.ndarray:
+def _collides(things: Arrangement, arm: np.ndarray, length: np.ndarray, eyes: np.ndarray) -> np.ndarray:
     """(B,) whether the arm goes through a thing or comes too near to a camera at any moment."""
-    steps = np.linspace(0, ARM_LENGTH_M, 24)
-    axis = arm[..., None, :3, 3] + steps[:, None] * arm[..., None, :3, 2]  # (B, T, 24, 3)
+    steps = np.linspace(0, 1, 24) * length[:, None]
+    axis = arm[..., None, :3, 3] + steps[:, None, :, None] * arm[..., None, :3, 2]  # (B, T, 24, 3)
     near = np.linalg.norm(axis[:, :, None] - eyes[:, :, :, None, :3, 3], axis=-1) < CAMERA_GAP_M
     flat = np.linalg.norm(axis[:, :, :, None, :2] - things.position[:, :, None, :, :2], axis=-1)
     wide = np.linalg.norm(things.half, axis=-1)[:, None, None]
@@ -143,14 +188,15 @@ def _collides(things: Arrangement, arm: np.ndarray, eyes: np.ndarray) -> np.ndar
     return near.any(axis=(1, 2, 3)) | through.any(axis=(1, 2, 3))
 
 
-def _build(numbers: Numbers, opening: np.ndarray, human: np.ndarray, present: np.ndarray
-           ) -> tuple[Primitives, np.ndarray]:  # fmt: skip
+def _build(numbers: Numbers, opening: np.ndarray, human: np.ndarray, length: np.ndarray, height: np.ndarray,
+           present: np.ndarray) -> tuple[Primitives, np.ndarray]:  # fmt: skip
     """All primitives of hands and grippers; what a scene does not have is nothing."""
     size = numbers.uniform(low=0.9, high=1.1)
     parts, bodies = [], []
     for made, body, wanted in (
-        (_human_hand(opening, size), HAND_BODY, human), (_human_arm(opening, size), ARM_BODY, human),
-        (_gripper(opening), HAND_BODY, ~human), (_robot_arm(opening, size), ARM_BODY, ~human),
+        (_human_hand(opening, size), HAND_BODY, human), (_human_arm(length, size), ARM_BODY, human),
+        (_person(height), BASE_BODY, human), (_gripper(opening), HAND_BODY, ~human),
+        (_robot_arm(length, size), ARM_BODY, ~human), (_column(height), BASE_BODY, ~human),
     ):  # fmt: skip
         part = made.primitives(0)
         part.kind[~(wanted & present)] = NONE
@@ -188,12 +234,29 @@ def _human_hand(opening: np.ndarray, size: np.ndarray) -> Builder:
     return made
 
 
-def _human_arm(opening: np.ndarray, size: np.ndarray) -> Builder:
-    made = Builder(len(opening))
+def _human_arm(length: np.ndarray, size: np.ndarray) -> Builder:
+    made = Builder(len(length))
     cuff = 0.06 + 0.16 * (size - 0.9) / 0.2
     made.ellipsoid(0.026, 0.026, 0.026, [0, 0, 0], None, SKIN)
     made.cone(0.026, 0.04, 0.0, 0.26, [0, 0, 0], None, SKIN)
-    made.cone(0.044, 0.06, cuff, ARM_LENGTH_M, [0, 0, 0], None, SLEEVE)
+    made.cone(0.044, 0.06, cuff, length, [0, 0, 0], None, SLEEVE)
+    made.ellipsoid(0.065, 0.065, 0.065, [0, 0, length], None, SLEEVE)
+    return made
+
+
+def _person(height: np.ndarray) -> Builder:
+    """A body whose shoulders are at a height over the floor, and a head."""
+    made = Builder(len(height))
+    made.cone(0.8 * TORSO_M, TORSO_M, 0.0, height - 0.15, [0, 0, 0], None, SLEEVE)
+    made.ellipsoid(TORSO_M, TORSO_M, 0.23, [0, 0, height - 0.15], None, SLEEVE, part=(0.0, 1.0))
+    made.ellipsoid(0.085, 0.085, 0.115, [0, 0, height + 0.2], None, SKIN)
+    return made
+
+
+def _column(height: np.ndarray) -> Builder:
+    made = Builder(len(height))
+    made.cone(0.09, 0.065, 0.0, height, [0, 0, 0], None, DARK)
+    made.ellipsoid(0.08, 0.08, 0.08, [0, 0, height], None, ACCENT)
     return made
 
 
@@ -207,10 +270,11 @@ def _gripper(opening: np.ndarray) -> Builder:
     return made
 
 
-def _robot_arm(opening: np.ndarray, size: np.ndarray) -> Builder:
-    made = Builder(len(opening))
-    made.cone(0.036, 0.042, 0.0, 0.33, [0, 0, 0], None, SHELL)
-    made.ellipsoid(0.057 * size, 0.057 * size, 0.057 * size, [0, 0, 0.36], None, ACCENT)
-    made.cone(0.044, 0.05, 0.38, ARM_LENGTH_M, [0, 0, 0], None, SHELL)
+def _robot_arm(length: np.ndarray, size: np.ndarray) -> Builder:
+    made = Builder(len(length))
+    elbow = 0.48 * length
+    made.cone(0.036, 0.042, 0.0, elbow, [0, 0, 0], None, SHELL)
+    made.ellipsoid(0.057 * size, 0.057 * size, 0.057 * size, [0, 0, elbow], None, ACCENT)
+    made.cone(0.044, 0.05, elbow, length, [0, 0, 0], None, SHELL)
     made.cone(0.0395, 0.0395, 0.05, 0.075, [0, 0, 0], None, DARK, (OPEN, OPEN))
     return made

@@ -42,11 +42,12 @@ def draw_scenes(seeds: Sequence[int], config: WorldsConfig, exo: int, pages: int
     focus, tallest = _focus(things, room)
     cameras = draw_cameras(Numbers(seeds, CAMERAS), config, focus, tallest, room, times)
     likely = ARM_CHANCE if config.arm else 0.0
-    arm = draw_arm(Numbers(seeds, ARM), things, area, room.table_top, cameras.camera_to_world, likely)
-    eyes = cameras.camera_to_world[..., :3, 3].reshape(len(seeds), -1, 3)
+    eyes = cameras.camera_to_world
+    arm = draw_arm(Numbers(seeds, ARM), things, area, room.table_half, room.table_top, eyes, likely)
     things = settle(things, ~arm.present)
     count = config.objects_max
-    whole = join([without(room, eyes), _things_part(things), _arm_part(arm, count)])
+    still = without(room, eyes[..., :3, 3].reshape(len(seeds), -1, 3))
+    whole = join([still, _things_part(things), _arm_part(arm, count)])
     instances, classes = _bodies(things)
     return Scenes(
         kind=_tensor(whole.primitives.kind),

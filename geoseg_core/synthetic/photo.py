@@ -58,7 +58,7 @@ def draw_shots(numbers: Numbers, config: WorldsConfig, exo: int) -> Shots:
         "balance": np.exp(numbers.normal(cameras, 3) * 0.09 * rough),
         "vignette": numbers.uniform(cameras) ** 2 * 0.6 * rough,
         "blur": 0.35 + numbers.uniform(cameras, 2) ** 2 * 0.7 * rough,
-        "noise": numbers.uniform(cameras, 2) ** 2 * np.array([0.012, 0.035]) * rough,
+        "noise": numbers.uniform(cameras, 2) ** 2 * np.array([0.008, 0.03]) * rough,
         "contrast": np.exp(numbers.normal(cameras) * 0.12 * rough),
         "quality": np.where(numbers.chance(cameras, of=0.65 * rough), numbers.uniform(cameras, low=35, high=96), 0.0),
     }
