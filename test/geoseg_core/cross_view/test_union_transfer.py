@@ -1,16 +1,18 @@
 """Masks carried through an encoded scene by the union head, at a small size with random weights."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from small_models import small_vggt
 
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig
 from geoseg_core.cross_view.union_head.ego_exo import EgoExoConfig
-from geoseg_core.cross_view.union_head.looks import returning, window_of_map
+from geoseg_core.cross_view.union_head.looks import Coarse, encoded_pairs, returning, window_of_map
 from geoseg_core.cross_view.union_head.model import UnionHead
 from geoseg_core.cross_view.union_head.transfer import (
     UnionHeadTransfer,
@@ -18,7 +20,7 @@ from geoseg_core.cross_view.union_head.transfer import (
     expected_overlap,
     state_of,
 )
-from geoseg_core.cross_view.union_head.windows import UNSEEN, Window
+from geoseg_core.cross_view.union_head.windows import UNSEEN, Letterbox, Window
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.encoder import PointTracks
 from geoseg_core.geometry.network_input import vggt_placement
@@ -26,6 +28,7 @@ from geoseg_core.geometry.vggt.encoder import VggtEncoder, VggtEncoderConfig, Vg
 from geoseg_core.results import Visibility
 from geoseg_core.views import FrameSet, View
 
+PARITY = Path(__file__).parents[4] / "shared" / "reference" / "vggt_s" / "parity"
 HEAD = UnionHeadConfig(
     width=16, heads=2, mask_channels=4, fusion_width=24, fusion_inner=8, fusion_hidden=32, token_inner=8,
     token_hidden=20, upscale_channels=(6, 4),
@@ -182,3 +185,24 @@ def test_states_and_scores_by_hand() -> None:
     assert state_of(none, outside, (4, 6)) == Visibility.OUT_OF_VIEW
     logits = torch.tensor([[[0.8473, -30, -30]], [[-30, -30, -30]], [[30, 30, -1.0986]]])
     np.testing.assert_allclose(expected_overlap(logits), [0.7, 0, 2 / 2.25], atol=1e-4)
+
+
+@pytest.mark.skipif(not PARITY.is_dir(), reason="no ../shared/reference/vggt_s")
+def test_the_close_look_shows_what_the_released_code_shows() -> None:
+    stored = load_file(PARITY / "D1_geometry.safetensors") | load_file(PARITY / "D1_images.safetensors")
+    views = (View("ego", stored["in.ego_image"]), View("exo", stored["in.exo_image"]))
+    scene = VggtEncoder(small_vggt(), VggtEncoderConfig(side=518)).encode(FrameSet(views))
+    logits = torch.from_numpy(stored["recover.logits518"])[None]
+    followed = {1: Letterbox((540, 960), 518).to_frame(stored["in.coarse_points_g2x_518"])}
+    (pair,) = encoded_pairs(scene, 0, stored["in.ego_mask_half"][None], Coarse([1], [followed]), EgoExoConfig())
+    assert (pair.mask == stored["e2x.src_mask"]).all()
+    assert set(map(tuple, pair.source_points_px)) == set(map(tuple, stored["e2x.src_points"]))
+    np.testing.assert_allclose(np.sort(pair.target_points_px, 0), np.sort(stored["e2x.tar_points"], 0), atol=1e-3)
+    assert ((pair.back(logits)[0].numpy() > 0) == stored["recover.exo_mask"]).mean() > 0.9999
+
+    followed = {0: stored["in.points_x2g_518"] * 704 / 518}
+    (pair,) = encoded_pairs(scene, 1, stored["in.exo_mask_quarter"][None], Coarse([0], [followed]), EgoExoConfig())
+    assert (pair.mask == stored["x2e.src_mask"]).all()
+    assert set(map(tuple, pair.source_points_px)) == set(map(tuple, stored["x2e.src_points"]))
+    np.testing.assert_allclose(pair.target_points_px, stored["x2e.tar_points"], atol=1e-3)
+    assert ((pair.back(logits)[0].numpy() > 0) == stored["recover.ego_mask"]).mean() > 0.9999
