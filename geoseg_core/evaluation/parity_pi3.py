@@ -119,7 +119,7 @@ def head_decoders(model: Pi3Trunk, features: Tensor, images: Tensor) -> dict[str
     patch = model.config.patch
     grid = (images.shape[-2] // patch, images.shape[-1] // patch)
     names = [f"{name}_decoder" for name in MODULES.values() if hasattr(model, f"{name}_decoder")]
-    found = {name: model.head_tokens(model.get_submodule(name), features, grid) for name in names}
+    found = {name: model.head_tokens(getattr(model, name), features, grid) for name in names}
     return found | {"patch_tokens": model.encode(images)}
 
 

@@ -90,11 +90,11 @@ def run_iggt(fixture: Fixture) -> list[Row]:
     part = fixture.config.get("part_head", {})
     weights = fixture.tensors("weights")
     unused = [each.shape[0] for name, each in sorted(weights.items()) if is_unused(name)]
-    sizes = {
+    sizes = vggt_sizes(fixture) | {
         "adaptor": sized(AdaptorConfig, ADAPTOR, fixture.config.get("part_adaptor", {})),
         "part_head": PartHeadConfig(**named(PART, part), unused_channels=tuple(unused)),
     }
-    model = filled(Iggt(IggtConfig(**vggt_sizes(fixture), **sizes)), fixture)
+    model = filled(Iggt(IggtConfig(**sizes)), fixture)
     computed, output = computed_by(model, fixture, model.layers_of_field())
     with watched(model, STAGES) as stages:
         features = model.field(output.tokens, frame_chunk=fixture_frames(fixture))
