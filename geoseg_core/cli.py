@@ -5,6 +5,7 @@ A command module has `add_arguments(parser)` and `run(arguments) -> int` (the ex
 
 import argparse
 import importlib
+import os
 import sys
 
 from geoseg_core.errors import GeosegError
@@ -51,6 +52,16 @@ def main(arguments: list[str] | None = None) -> int:
     except GeosegError as error:
         print(f"geoseg {parsed.command}: {error}", file=sys.stderr)
         return 1
+    finally:
+        _let_go_of_closed_stderr()
+
+
+def _let_go_of_closed_stderr() -> None:
+    """What a closed terminal did not take would be written again at the end, and Python then exits with 120."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 if __name__ == "__main__":
