@@ -60,5 +60,5 @@ def export(stepper: Stepper, out: Path, facts: dict[str, Any]) -> None:
     with stepper.averages.applied():
         tensors = {name: value.detach().cpu().clone() for name, value in stepper.task.export(stepper.model).items()}
     part = out / f".{WEIGHTS}.part"
-    save_file(tensors, part, metadata={"format": "pt", "training": json.dumps(facts)})
+    save_file(tensors, part, metadata={"format": "pt", "training": json.dumps(facts)} | stepper.task.stored())
     os.replace(part, out / WEIGHTS)

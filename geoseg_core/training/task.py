@@ -58,6 +58,10 @@ class Task(ABC):
     def picture(self, model: nn.Module, batch: Sample) -> np.ndarray:
         """(H, W, 3) uint8 RGB: what the model says of held-out samples, beside the truth."""
 
+    def stored(self) -> dict[str, str]:
+        """What the released weights' metadata say of the network, such as its sizes."""
+        return {}
+
     def export(self, model: nn.Module) -> dict[str, Tensor]:
         """The tensors of the released weights, from the model with its averaged weights."""
         return {name: value.detach().contiguous() for name, value in model.state_dict().items()}

@@ -13,7 +13,7 @@ from geoseg_core.config import Setting
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.weights.header import read_metadata
 from geoseg_core.weights.registry import CHECKPOINTS, checkpoint_named
-from geoseg_core.weights.store import stored_files, weights_file
+from geoseg_core.weights.store import shipped_files, stored_files, weights_file
 
 CONFIG, LICENCE, SOURCE = "config", "licence", "source_sha256"
 UNKNOWN_LICENCE = "not known: ask whoever made the file"
@@ -35,13 +35,15 @@ class ChosenWeights:
 
 
 def choose_weights(words: str) -> ChosenWeights:
-    """The file of a registered checkpoint, by its name, or a file by its path.
+    """The file of a checkpoint that is shipped or registered, by its name, or a file by its path.
 
     Raises:
         BadInput: no such checkpoint or file, or a checkpoint that is not here; the message says how to get it.
     """
     path = Path(words).expanduser()
     if path.suffix != ".safetensors" and not path.is_file():
+        if words in (here := shipped_files()):
+            return ChosenWeights(words, here[words], licence_of(here[words]))
         checkpoint = checkpoint_named(words)
         return ChosenWeights(checkpoint.name, weights_file(words), checkpoint.licence)
     return ChosenWeights(path.stem, path, licence_of(path))

@@ -23,6 +23,7 @@ from geoseg_core.training.geometry_metrics import depth_figures, depth_rows, pos
 from geoseg_core.training.losses.places import mean_where, place_loss, shares
 from geoseg_core.training.sources import DataConfig, Source, make_source
 from geoseg_core.training.task import Task
+from geoseg_core.weights.chosen import config_metadata
 
 SCALES = (1, 2, 4, 8)
 
@@ -65,6 +66,10 @@ class TinyTask(Task):
     def model(self) -> TinyGeometry:
         """A new model."""
         return TinyGeometry(self.config.model)
+
+    def stored(self) -> dict[str, str]:
+        """The sizes of the network."""
+        return config_metadata(self.config.model)
 
     def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:
         """Views of the data source."""

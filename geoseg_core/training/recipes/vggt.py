@@ -31,6 +31,7 @@ from geoseg_core.training.losses.tracks import confidence_loss, track_loss, visi
 from geoseg_core.training.losses.truth import GeometryTruth, geometry_truth
 from geoseg_core.training.sources import DataConfig, Source, make_source
 from geoseg_core.training.task import Task
+from geoseg_core.weights.chosen import config_metadata
 
 LAYERS = (1, 3, 4, 5)
 
@@ -119,6 +120,10 @@ class VggtTask(Task):
     def model(self) -> Vggt:
         """A new model."""
         return Vggt(self.config.model)
+
+    def stored(self) -> dict[str, str]:
+        """The sizes of the network."""
+        return config_metadata(self.config.model)
 
     def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:
         """Views of the data source."""
