@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from geoseg_core.errors import BadInput, LicenceNotAccepted
+from geoseg_core.weights.chosen import licence_of
 from geoseg_core.weights.convert import convert
 from geoseg_core.weights.registry import CHECKPOINTS, Checkpoint, checkpoint_named, markdown_table, size_words
-from geoseg_core.weights.store import Verified, download_path, stored_files, verify
+from geoseg_core.weights.store import Verified, download_path, shipped_files, stored_files, verify
 
 INTERRUPTED = 130
 
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(markdown_table() if arguments.markdown else "\n".join(table()))
         return 0
     if arguments.action == "where":
-        return _where(checkpoint_named(arguments.name))
+        return _where(arguments.name)
     if arguments.action == "pull":
         return _pull(checkpoint_named(arguments.name), arguments.accept_licence)
     if arguments.action == "verify":
@@ -50,19 +51,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def table() -> list[str]:
-    """Three lines for each checkpoint: aligned columns, what it serves, its licence."""
+    """Lines for each checkpoint: aligned columns, what it serves, its licence."""
     rows = [("name", "here", "size", "file on huggingface.co")]
+    notes = []
+    for name, path in shipped_files().items():
+        rows.append((name, "yes", size_words(path.stat().st_size), "comes with geoseg"))
+        notes.append(f"    licence: {licence_of(path)}")
     for checkpoint in CHECKPOINTS:
         here = "yes" if stored_files(checkpoint) else "no"
         source = f"{checkpoint.repository}/{checkpoint.file}"
         rows.append((checkpoint.name, here, size_words(checkpoint.size_bytes), source))
+        notes.append(f"    {checkpoint.serves}\n    licence: {checkpoint.licence}")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    notes = [f"    {checkpoint.serves}\n    licence: {checkpoint.licence}" for checkpoint in CHECKPOINTS]
     return [lines[0], *(f"{line}\n{note}" for line, note in zip(lines[1:], notes, strict=True))]
 
 
-def _where(checkpoint: Checkpoint) -> int:
+def _where(name: str) -> int:
+    if name in (shipped := shipped_files()):
+        print(shipped[name])
+        return 0
+    checkpoint = checkpoint_named(name)
     files = stored_files(checkpoint)
     print(files[0] if files else download_path(checkpoint))
     return 0 if files else 1

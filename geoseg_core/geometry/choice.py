@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from geoseg_core.config import setting
-from geoseg_core.errors import BadConfig, BadInput
+from geoseg_core.errors import BadConfig
 from geoseg_core.geometry.alignment.aligner import Aligner, AlignmentConfig
 from geoseg_core.geometry.encoder import GeometryEncoder
 from geoseg_core.geometry.inference import Pi3EncoderConfig, TinyEncoderConfig, VggtEncoderConfig
@@ -82,13 +82,13 @@ class Choice:
 
     Attributes:
         load: makes it, on a device.
-        weights: names of published weights that fit it, the usual ones first; without any, a file must be named.
+        weights: names of weights that fit it, published or shipped, the usual ones first.
         metric: whether its unit of length is a guess of the metre.
         streams: whether it can be run as a stream.
     """
 
     load: Callable[["GeometryConfig", ChosenWeights, "torch.device"], LoadedEncoder]
-    weights: tuple[str, ...] = ()
+    weights: tuple[str, ...]
     metric: bool = False
     streams: bool = False
 
@@ -98,7 +98,7 @@ CHOICES = {
     "vggt": Choice(load_vggt, ("vggt-1b", "vggt-1b-commercial"), streams=True),
     "pi3": Choice(load_pi3, ("pi3",)),
     "pi3x": Choice(load_pi3x, ("pi3x",), metric=True),
-    "tiny": Choice(load_tiny),
+    "tiny": Choice(load_tiny, ("tiny",)),
 }
 
 
@@ -131,10 +131,7 @@ def load_encoder(config: GeometryConfig) -> LoadedEncoder:
     if config.encoder == MEASURED:
         return LoadedEncoder(RgbdEncoder(config.rgbd))
     choice = CHOICES[config.encoder]
-    words = config.weights or next(iter(choice.weights), "")
-    if not words:
-        raise BadInput(f"geometry.weights: expected a file for the encoder {config.encoder!r}, got none; name one")
-    weights = choose_weights(words)
+    weights = choose_weights(config.weights or choice.weights[0])
     return choice.load(config, weights, device_named(config.device))
 
 

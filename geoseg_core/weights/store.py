@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg_core.errors import BadInput, ChecksumMismatch
+from geoseg_core.resources import resource
 from geoseg_core.weights.header import read_header, read_metadata
 from geoseg_core.weights.registry import CHECKPOINTS, Checkpoint, checkpoint_named, size_words
 
@@ -36,6 +37,11 @@ def folders() -> list[Path]:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
     named = os.environ.get(VARIABLE)
     return [*([Path(named).expanduser()] if named else []), cache / "geoseg" / "weights"]
+
+
+def shipped_files() -> dict[str, Path]:
+    """The weights that come with geoseg, by name; each has a model card beside it."""
+    return {path.stem: path for path in sorted(resource("weights").glob("*.safetensors"))}
 
 
 def download_path(checkpoint: Checkpoint) -> Path:
