@@ -3,17 +3,22 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from geoseg_core.geometry.tiny.matching import follow
-from geoseg_core.geometry.tiny.model import COARSE, TinyOutput
-from geoseg_core.geometry.tiny.relative import Matches, RelativePose, relative_pose
+from geoseg_core.geometry.tiny.evidence import Evidence
+from geoseg_core.geometry.tiny.guidance import Way, expected_cells
+from geoseg_core.geometry.tiny.matching import cell_centres, follow
+from geoseg_core.geometry.tiny.model import TinyOutput
+from geoseg_core.geometry.tiny.relative import Matches, RelativePose, refined_pose, relative_pose
 
 # A match counts when following it there and back ends this near (in widths of the image) to where it began.
 RETURNS = 0.03
+# With less support than this the pose of a view is unknown.
+LEAST_SUPPORT = 3.0
 # With less support than this from the first view, a view is tried against the others as well.
 GOOD_SUPPORT = 30.0
+# So often a pose looks for better matches near where it expects them.
+GUIDED_ROUNDS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,15 @@ class SolvedCameras:
     intrinsics: np.ndarray
     scales: np.ndarray
     supports: np.ndarray
+
+    def way(self, source: int, target: int) -> Way | None:
+        """From one view into another; None where the pose of one of them is unknown."""
+        if min(self.supports[source], self.supports[target]) < LEAST_SUPPORT:
+            return None
+        moved = np.linalg.inv(self.camera_to_world[target]) @ self.camera_to_world[source]
+        width = 2 * self.intrinsics[0, 0, 2] + 1
+        focals = self.intrinsics[[source, target], 0, 0] / width
+        return Way(moved, (focals[0], focals[1]), self.scales[source])
 
 
 def solve_cameras(output: TinyOutput) -> SolvedCameras:
@@ -66,19 +80,24 @@ def solve_cameras(output: TinyOutput) -> SolvedCameras:
 
 def join(output: TinyOutput, first: int, second: int, focals: np.ndarray) -> RelativePose:
     """The pose of one view to another from the places that both see."""
-    return relative_pose(match(output, first, second), (focals[first], focals[second]))
+    pair, matches = (focals[first], focals[second]), match(output, first, second)
+    pose = relative_pose(matches, pair, Evidence(output, first, second).log_likelihood)
+    for _ in range(GUIDED_ROUNDS if pose.support else 0):
+        pose = refined_pose(pose, match(output, first, second, pose), matches, pair)
+    return pose
 
 
-def match(output: TinyOutput, first: int, second: int) -> Matches:
-    """The centres of all coarse cells of the first view, followed into the second and back."""
+def match(output: TinyOutput, first: int, second: int, pose: RelativePose | None = None) -> Matches:
+    """The centres of all coarse cells of the first view, followed into the second and back; guided by a pose if there
+    is one."""
     height, width = output.log_depth.shape[-2:]
-    rows, columns = torch.meshgrid(
-        *(torch.arange(size // COARSE) for size in (height, width)), indexing="ij"
-    )  # fmt: skip
-    cells = torch.stack((columns, rows), dim=-1).flatten(0, 1).to(output.log_depth.device)
-    start = ((cells + 0.5) * COARSE - 0.5)[None]
-    found, seen = follow_between(output, start, first, second)
-    back, seen_back = follow_between(output, found, second, first)
+    start = cell_centres(height, width).to(output.log_depth.device)[None]
+    there = back_again = None
+    if pose is not None:
+        back_again = Way(pose.second_to_first, pose.focals[::-1], pose.scale)
+        there = Way(np.linalg.inv(pose.second_to_first), pose.focals, 1.0)
+    found, seen = follow_between(output, start, first, second, there)
+    back, seen_back = follow_between(output, found, second, first, back_again)
     returned = (back - start).norm(dim=-1) < RETURNS * width
     weight = (seen * seen_back * returned)[0].double().cpu().numpy()
     depth_first, depth_second = (
@@ -90,10 +109,17 @@ def match(output: TinyOutput, first: int, second: int) -> Matches:
     return Matches(pixels_first, pixels_second, depth_first, depth_second, weight)
 
 
-def follow_between(output: TinyOutput, points_px: Tensor, source: int, target: int) -> tuple[Tensor, Tensor]:
+def follow_between(
+    output: TinyOutput, points_px: Tensor, source: int, target: int, way: Way | None = None
+) -> tuple[Tensor, Tensor]:
     """Follow pixels (1, N, 2) of one view into another: pixels there, and the chance that they are in sight."""
     coarse, fine = ((each[:, source], each[:, target]) for each in (output.coarse, output.fine))
-    return follow(coarse, fine, output.nowhere, points_px)
+    expected = None
+    if way is not None:
+        height, width = output.log_depth.shape[-2:]
+        depth = at_pixels(output.log_depth[0, source], points_px[0]).exp()
+        expected = expected_cells(points_px[0], depth, way, (height, width))[None]
+    return follow(coarse, fine, output.nowhere, points_px, expected)
 
 
 def at_pixels(values: Tensor, points_px: Tensor) -> Tensor:

@@ -16,14 +16,13 @@ from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
 from geoseg_core.geometry.predicted import view_geometries
-from geoseg_core.geometry.tiny.cameras import follow_between, solve_cameras
+from geoseg_core.geometry.tiny.cameras import LEAST_SUPPORT, SolvedCameras, follow_between, solve_cameras
 from geoseg_core.geometry.tiny.model import PATCH, TinyGeometry, TinyOutput
 from geoseg_core.results import ScaleState
 from geoseg_core.shapes import check_shape
 from geoseg_core.views import FrameSet
 
 VISIBLE = 0.5
-LEAST_SUPPORT = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +34,7 @@ class TinyScene:
     scale: ScaleState
     placements: list[Placement]
     output: TinyOutput
+    cameras: SolvedCameras
 
     @torch.inference_mode()
     def track(self, points_px: np.ndarray, source: int, targets: list[int]) -> PointTracks:
@@ -48,7 +48,7 @@ class TinyScene:
         shape = (len(targets), len(points_px))
         found = PointTracks(np.empty((*shape, 2)), np.zeros(shape, bool), np.zeros(shape, np.float32))
         for row, target in enumerate(targets):
-            points, seen = follow_between(self.output, start, source, target)
+            points, seen = follow_between(self.output, start, source, target, self.cameras.way(source, target))
             found.points_px[row] = self.placements[target].to_source(points[0].double().cpu().numpy())
             found.confidence[row] = seen[0].cpu().numpy()
             found.visible[row] = found.confidence[row] > VISIBLE
@@ -96,4 +96,4 @@ class TinyEncoder:
         joined = torch.from_numpy(cameras.supports >= LEAST_SUPPORT).to(output.log_depth)[:, None, None]
         depth, confidence = scales * output.log_depth[0].exp(), joined / (1 + output.log_spread[0].exp())
         views = view_geometries(depth, confidence, cameras.intrinsics, cameras.camera_to_world, frames, placements)
-        return TinyScene(frames, views, ScaleState(), placements, output)
+        return TinyScene(frames, views, ScaleState(), placements, output, cameras)

@@ -45,17 +45,15 @@ def window(device: torch.device) -> Tensor:
     return torch.cartesian_prod(steps, steps).flip(-1)
 
 
-def best_cells(logits: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The likeliest cell (B, N, 2) of coarse logits, column and row, and the chance (B, N) that the place is in sight.
+def best_cells(logits: Tensor, width: int) -> Tensor:
+    """The likeliest cell (B, N, 2), column and row, of logits (B, N, h*w).
 
     What lies on the corner of four cells is likely in each of them, so chances are summed over the neighbours first.
     """
-    chances = logits.softmax(dim=-1)
-    seen = 1 - chances[..., -1]
-    cells = chances[..., :-1].unflatten(-1, (-1, width))
+    cells = logits.softmax(dim=-1).unflatten(-1, (-1, width))
     summed = F.avg_pool2d(cells, 3, stride=1, padding=1, count_include_pad=True)
     best = (summed + cells).flatten(-2).argmax(dim=-1)
-    return torch.stack((best % width, best // width), dim=-1), seen
+    return torch.stack((best % width, best // width), dim=-1)
 
 
 def refined(cells: Tensor, logits: Tensor) -> Tensor:
@@ -68,19 +66,32 @@ def refined(cells: Tensor, logits: Tensor) -> Tensor:
     return (place + 0.5) * FINE - 0.5
 
 
+def cell_centres(height: int, width: int) -> Tensor:
+    """Pixels (N, 2) of the centres of all coarse cells of an image, row by row."""
+    rows, columns = torch.meshgrid(*(torch.arange(size // COARSE) for size in (height, width)), indexing="ij")
+    return (torch.stack((columns, rows), dim=-1).flatten(0, 1) + 0.5) * COARSE - 0.5
+
+
 def follow(
-    coarse: tuple[Tensor, Tensor], fine: tuple[Tensor, Tensor], nowhere: Tensor, points_px: Tensor
+    coarse: tuple[Tensor, Tensor],
+    fine: tuple[Tensor, Tensor],
+    nowhere: Tensor,
+    points_px: Tensor,
+    expected: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Follow pixels (B, N, 2) from one view to another.
 
     Args:
         coarse: descriptors (B, D, h, w) of the source and of the target; fine the same.
+        expected: (B, N, h*w) logs of how far each cell of the target is expected from what else is known, such as a
+            pose; up to a constant.
 
     Returns:
         pixels (B, N, 2) in the target, and the chance (B, N) that they are in sight there.
     """
     logits = coarse_logits(sampled(coarse[0], points_px, COARSE), coarse[1], nowhere)
-    cells, seen = best_cells(logits, coarse[1].shape[-1])
+    seen = 1 - logits.softmax(dim=-1)[..., -1]
+    cells = best_cells(logits[..., :-1] if expected is None else logits[..., :-1] + expected, coarse[1].shape[-1])
     centres = cells * (COARSE // FINE)  # the upper left of the fine cells of a coarse one
     near = window_logits(sampled(fine[0], points_px, FINE), fine[1], centres)
     return refined(centres, near), seen

@@ -1,11 +1,13 @@
 """The pose of one camera to another from matched pixels and the depth that a network gives each of them.
 
-A first guess comes from three matches at a time (a similarity of the two sets of points; Umeyama 1991) and is judged
-by how many matches agree with it. It is then refined with the focal lengths and the ratio of the two depth scales by
-robust least squares (Levenberg-Marquardt, Geman-McClure weights). An error of predicted depth moves a point along its
-epipolar line in the other view, so errors count little in that direction and much across it.
+First guesses come from three matches at a time (a similarity of the two sets of points; Umeyama 1991). The best are
+refined with the focal lengths and the ratio of the two depth scales by robust least squares (Levenberg-Marquardt,
+Geman-McClure weights). Guesses are compared by a judge: how many matches agree, or what else is known of the views.
+An error of predicted depth moves a point along its epipolar line in the other view, so errors count little in that
+direction and much across it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,11 @@ AGREES = 12.0
 STEPS = 12
 DELTA, SETTLED = 1e-5, 1e-4
 LEAST_MATCHES = 6
+# So many of the best guesses are refined.
+REFINED = 4
+
+# Poses (G, 9), as rotation vector, translation, log scale and two log focal lengths -> (G,), the higher the better.
+Judge = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +62,55 @@ class RelativePose:
     support: float
 
 
-def relative_pose(matches: Matches, focals: tuple[float, float], seed: int = 0) -> RelativePose:
-    """Solve for the pose; with too few matches that agree, the support is 0 and the cameras stand in one place."""
+def relative_pose(
+    matches: Matches, focals: tuple[float, float], judge: Judge | None = None, seed: int = 0
+) -> RelativePose:
+    """Solve for the pose; with too few matches that agree, the support is 0 and the cameras stand in one place.
+
+    Args:
+        matches: some of them wrong.
+        focals: predicted, in widths of the image.
+        judge: compares poses; by default by the matches that agree.
+        seed: of the guesses.
+    """
     unknown = RelativePose(np.eye(4), 1.0, focals, 0.0)
     if np.count_nonzero(matches.weight > 0) < LEAST_MATCHES:
         return unknown
-    start = best_guess(matches, focals, seed)
-    if start is None:
+    judge = judge or (lambda parameters: agreement(matches, parameters))
+    starts = first_guesses(matches, focals, seed)
+    if not len(starts):
         return unknown
-    found = refine(matches, start, focals)
+    starts = starts[np.argsort(-judge(starts), kind="stable")[:REFINED]]
+    tried = np.concatenate((starts, [refine(matches, start, focals) for start in starts]))
+    return described(matches, tried[judge(tried).argmax()])
+
+
+def refined_pose(pose: RelativePose, guided: Matches, matches: Matches, focals: tuple[float, float]) -> RelativePose:
+    """A pose refined with matches that it guided; its support is that of the others."""
+    return described(matches, refine(guided, parameters_of(pose), focals))
+
+
+def parameters_of(pose: RelativePose) -> np.ndarray:
+    """(9,) rotation vector, translation, log scale, two log focal lengths."""
+    turn = Rotation.from_matrix(pose.second_to_first[:3, :3]).as_rotvec()
+    return np.concatenate((turn, pose.second_to_first[:3, 3], np.log((pose.scale, *pose.focals))))
+
+
+def described(matches: Matches, found: np.ndarray) -> RelativePose:
+    """The pose with parameters (9,), and how many of the matches agree with it."""
     support = float(matches.weight[squared_errors(matches, found[None])[0] < AGREES].sum())
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = Rotation.from_rotvec(found[:3]).as_matrix(), found[3:6]
     return RelativePose(pose, float(np.exp(found[6])), (float(np.exp(found[7])), float(np.exp(found[8]))), support)
 
 
-def best_guess(matches: Matches, focals: tuple[float, float], seed: int) -> np.ndarray | None:
-    """The parameters (9,) of the similarity through three matches that most others agree with."""
+def agreement(matches: Matches, parameters: np.ndarray) -> np.ndarray:
+    """(G,) how many matches agree with poses (G, 9), the better the more."""
+    return (matches.weight * np.maximum(1 - squared_errors(matches, parameters) / AGREES, 0)).sum(axis=1)
+
+
+def first_guesses(matches: Matches, focals: tuple[float, float], seed: int) -> np.ndarray:
+    """Parameters (G, 9) of the similarities through three matches each."""
     generator = np.random.default_rng(seed)
     chance = matches.weight / matches.weight.sum()
     # Gumbel keys draw three different matches for each guess, heavier ones more often.
@@ -81,11 +120,7 @@ def best_guess(matches: Matches, focals: tuple[float, float], seed: int) -> np.n
     first, second = lifted(matches, np.log(focals)[None])
     guesses = similarities(second[0][triples], first[0][triples])
     solved = np.isfinite(guesses).all(axis=1)
-    if not solved.any():
-        return None
-    parameters = np.concatenate((guesses[solved], np.tile(np.log(focals), (solved.sum(), 1))), axis=1)
-    agreement = (matches.weight * np.maximum(1 - squared_errors(matches, parameters) / AGREES, 0)).sum(axis=1)
-    return parameters[agreement.argmax()]
+    return np.concatenate((guesses[solved], np.tile(np.log(focals), (solved.sum(), 1))), axis=1)
 
 
 def similarities(source: np.ndarray, target: np.ndarray) -> np.ndarray:
