@@ -29,9 +29,10 @@ class KeptSource:
 
     on_device = False
 
-    def __init__(self, source: Any, folder: Path, samples: int, worlds: WorldsConfig) -> None:
+    def __init__(self, source: Any, folder: Path, samples: int, worlds: WorldsConfig, easiest: float) -> None:
         self.source, self.folder, self.samples = source, folder, samples
-        self.made_with = json.dumps({each.name: each.default for each in settings(worlds)}, sort_keys=True)
+        made_with = {each.name: each.default for each in settings(worlds)} | {"easiest": easiest}
+        self.made_with = json.dumps(made_with, sort_keys=True)
 
     def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:
         """The samples with these seeds, or with those that they stand for.

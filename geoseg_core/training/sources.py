@@ -34,6 +34,9 @@ class DataConfig:
     )
     path: str = setting("", "the dataset's folder, or the bag")
     labels: str = setting("", "scannetpp: the folder of the object ids")
+    easiest: float = setting(
+        1.0, "difficulty of the easiest worlds; each batch draws its own up to worlds.difficulty", "", 0.0, 1.0
+    )
     any_first: bool = setting(True, "views in any order, not the ego camera or the earliest first")
     kept: str = setting("", "folder in which worlds are kept to be seen again; empty = new ones in each step")
     kept_samples: int = setting(20_000, "so many worlds are kept", low=1)
@@ -55,21 +58,21 @@ class Source(Protocol):
 
 
 class WorldSource:
-    """Procedural scenes; the number of exo cameras and the order of the views change from step to step."""
+    """Procedural scenes; the number of exo cameras, the order of the views and, in training, the difficulty change from
+    step to step."""
 
     on_device = True
 
     def __init__(self, config: DataConfig) -> None:
         self.config = config
-        self._worlds: dict[torch.device, Worlds] = {}
 
     def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:
         """New scenes."""
-        if device not in self._worlds:
-            self._worlds[device] = Worlds(self.config.worlds, device)
-        chance = random.Random(step)
-        exo = chance.randint(self.config.worlds.exo_min, self.config.worlds.exo_max)
-        batch = self._worlds[device].batch(seeds, exo)
+        worlds, chance = self.config.worlds, random.Random(step)
+        exo = chance.randint(worlds.exo_min, worlds.exo_max)
+        if seeds[0] >= HELD_OUT_SEEDS and self.config.easiest < worlds.difficulty:
+            worlds = replace(worlds, difficulty=chance.uniform(self.config.easiest, worlds.difficulty))
+        batch = Worlds(worlds, device).batch(seeds, exo)
         return in_order(batch, chance) if self.config.any_first else batch
 
 
@@ -122,7 +125,9 @@ def make_source(config: DataConfig, patch: int) -> Source:
         raise BadConfig(f"data.{name}: expected image sides that are multiples of the patch {patch}, got {sides}")
     if config.source == WORLDS:
         worlds = WorldSource(config)
-        return KeptSource(worlds, Path(config.kept), config.kept_samples, config.worlds) if config.kept else worlds
+        if not config.kept:
+            return worlds
+        return KeptSource(worlds, Path(config.kept), config.kept_samples, config.worlds, config.easiest)
     if not config.path:
         raise BadConfig(f"data.path: expected the place of the {config.source} data, got none; set data.path=...")
     return DatasetSource(config)

@@ -33,6 +33,7 @@ class TinyLossConfig:
     """Shares of the losses, and their constants."""
 
     points: int = setting(256, "places of a view that are looked for in another, each time", low=1)
+    on_things: float = setting(0.5, "part of these places that lie on things, where the data know them", "", 0.0, 1.0)
     coarse: float = setting(1.0, "share of the coarse places", low=0.0)
     fine: float = setting(0.5, "share of the fine places", low=0.0)
     depth: float = setting(2.0, "share of log depth, but for its mean over the scene", low=0.0)
@@ -146,7 +147,7 @@ def place_losses(
     first, second = pair
     height, width = batch.images.shape[-2:]
     size = torch.tensor((width, height), device=batch.images.device)
-    points = (torch.rand(len(batch.images), settings.points, 2, device=size.device) * size).floor()
+    points = random_places(batch, first, settings)
     true = correspondences(batch, points, first, second)
     places = torch.where(true.visible[..., None], true.points_px, 0)
     logits = coarse_logits(sampled(output.coarse[:, first], points, COARSE), output.coarse[:, second], output.nowhere)
@@ -165,6 +166,18 @@ def place_losses(
     within = logits.gather(-1, cells).isfinite().all(dim=-1) & true.visible
     fine = place_loss(logits.clamp(min=torch.finfo(logits.dtype).min / 2), cells, parts)
     return {"coarse": both, "fine": mean_where(fine, within)}
+
+
+def random_places(batch: Sample, view: int, settings: TinyLossConfig) -> Tensor:
+    """Pixels (B, N, 2) of a view: some anywhere, some on things, which look like nothing else in the scene."""
+    height, width = batch.images.shape[-2:]
+    weights = torch.ones(len(batch.images), height * width, device=batch.images.device)
+    if batch.instance_ids is not None:
+        things = (batch.instance_ids[:, view] > 0).flatten(1).float()
+        few = things.sum(dim=1, keepdim=True).clamp(min=1)
+        weights = (1 - settings.on_things) * weights / (height * width) + settings.on_things * things / few
+    chosen = torch.multinomial(weights, settings.points, replacement=True)
+    return torch.stack((chosen % width, chosen // width), dim=-1).float()
 
 
 @torch.no_grad()

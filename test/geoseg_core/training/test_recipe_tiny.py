@@ -7,7 +7,14 @@ import torch
 
 from geoseg_core.config import build
 from geoseg_core.training.optimiser import make_optimiser
-from geoseg_core.training.recipes.tiny import TinyRecipe, TinyTask, depth_losses, focal_loss, place_losses
+from geoseg_core.training.recipes.tiny import (
+    TinyRecipe,
+    TinyTask,
+    depth_losses,
+    focal_loss,
+    place_losses,
+    random_places,
+)
 
 CPU = torch.device("cpu")
 VALUES = {
@@ -79,6 +86,23 @@ def test_a_focal_length_that_is_ten_per_cent_off_costs_its_logarithm(batch, outp
     assert focal_loss(replace(output, log_focal=wrong), batch).item() == pytest.approx(0.0953, abs=1e-4)
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_places_are_drawn_on_things_as_often_as_asked_for(batch, task, share):
+    settings = replace(task.config.loss, on_things=share, points=4000)
+    places = random_places(batch, 1, settings).long()
+    scene = torch.arange(len(places))[:, None]
+    found = (batch.instance_ids[scene, 1, places[..., 1], places[..., 0]] > 0).float().mean(dim=1)
+    covered = (batch.instance_ids[:, 1] > 0).float().mean(dim=(1, 2))
+    expected = torch.ones_like(found) if share else covered
+    assert torch.allclose(found, expected, atol=0.04)
+
+
+def test_places_lie_anywhere_where_no_thing_is_known(batch, task):
+    places = random_places(replace(batch, instance_ids=None), 0, task.config.loss)
+    height, width = batch.images.shape[-2:]
+    assert places.std(dim=1).mean() > 0.2 * width and places.amax() < max(height, width)
+
+
 def test_descriptors_that_say_where_they_are_in_the_room_cost_less(task, batch, output):
     """Random Fourier features of the true points of the room agree where two views see one place."""
     generator = torch.Generator().manual_seed(0)
@@ -91,10 +115,11 @@ def test_descriptors_that_say_where_they_are_in_the_room_cost_less(task, batch, 
     world = torch.einsum("bvij,bvhwj->bvhwi", pose[..., :3, :3], rays) + pose[:, :, None, None, :3, 3]
     told = torch.cat(((world @ waves).sin(), (world @ waves).cos()), dim=-1).movedim(-1, 2)
     coarse = 3 * torch.nn.functional.avg_pool2d(told.flatten(0, 1), 8).unflatten(0, (2, -1))
+    anywhere = replace(task.config.loss, on_things=0.0)
     torch.manual_seed(0)
-    plain = place_losses(output, batch, (0, 1), task.config.loss)
+    plain = place_losses(output, batch, (0, 1), anywhere)
     torch.manual_seed(0)
-    wise = place_losses(replace(output, coarse=coarse), batch, (0, 1), task.config.loss)
+    wise = place_losses(replace(output, coarse=coarse), batch, (0, 1), anywhere)
     assert wise["coarse"] < plain["coarse"] - 0.3
 
 

@@ -11,6 +11,7 @@ from small_models import VGGT
 
 from geoseg_core.datasets.config import ReaderConfig
 from geoseg_core.errors import BadConfig, BadInput
+from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.recipes.vggt import VggtRecipe, VggtTask
 from geoseg_core.training.sources import DataConfig, make_source
 from geoseg_core.training.task import held_out_seeds, step_seeds
@@ -70,3 +71,16 @@ def test_data_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         make_source(DataConfig(source="bag", path="x", reader=ReaderConfig(height=0, width=0)), 14)
     with pytest.raises(BadInput):
         make_source(DataConfig(source="scannet", path=str(tmp_path), reader=READER), 14)
+
+
+def test_worlds_to_train_on_are_of_any_difficulty_and_those_held_out_are_not() -> None:
+    """Exo cameras of hard worlds stand further away."""
+    worlds = WorldsConfig(width=32, height=32)
+    mixed, hard = (make_source(DataConfig(easiest=part, worlds=worlds, any_first=False), 16) for part in (0.0, 1.0))
+    poses = [
+        [source.batch(step, step_seeds(0, step, 2), torch.device("cpu")).camera_to_world for step in range(3)]
+        for source in (mixed, hard)
+    ]
+    assert not any(torch.equal(*pair) for pair in zip(*poses, strict=True))
+    held_out = [source.batch(0, held_out_seeds(2), torch.device("cpu")).camera_to_world for source in (mixed, hard)]
+    assert torch.equal(*held_out)
