@@ -18,7 +18,7 @@ from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.matching import WINDOW, coarse_logits, follow, sampled, window_logits
 from geoseg_core.geometry.tiny.model import COARSE, FINE, PATCH, TinyGeometry, TinyOutput
 from geoseg_core.synthetic.config import WorldsConfig
-from geoseg_core.training.config import TrainingConfig
+from geoseg_core.training.config import OptimiserConfig, TrainingConfig
 from geoseg_core.training.geometry_metrics import depth_figures, depth_rows, pose_figures
 from geoseg_core.training.losses.places import mean_where, place_loss, shares
 from geoseg_core.training.sources import DataConfig, Source, make_source
@@ -33,7 +33,7 @@ class TinyLossConfig:
     """Shares of the losses, and their constants."""
 
     points: int = setting(256, "places of a view that are looked for in another, each time", low=1)
-    on_things: float = setting(0.5, "part of these places that lie on things, where the data know them", "", 0.0, 1.0)
+    on_things: float = setting(0.3, "part of these places that lie on things, where the data know them", "", 0.0, 1.0)
     coarse: float = setting(1.0, "share of the coarse places", low=0.0)
     fine: float = setting(0.5, "share of the fine places", low=0.0)
     depth: float = setting(2.0, "share of log depth, but for its mean over the scene", low=0.0)
@@ -50,7 +50,12 @@ class TinyRecipe(TrainingConfig):
     """Settings of the recipe."""
 
     model: TinyConfig = field(default_factory=TinyConfig)
-    data: DataConfig = field(default_factory=lambda: DataConfig(worlds=WorldsConfig(width=256, height=192)))
+    data: DataConfig = field(
+        default_factory=lambda: DataConfig(easiest=0.0, worlds=WorldsConfig(width=192, height=144, exo_max=3))
+    )
+    optimiser: OptimiserConfig = field(
+        default_factory=lambda: OptimiserConfig(learning_rate=8e-4, weight_decay=0.02, ema_decay=0.998)
+    )
     loss: TinyLossConfig = field(default_factory=TinyLossConfig)
 
 

@@ -25,6 +25,7 @@ VALUES = {
     "model.fused": (16, 16),
     "data.worlds.width": 64,
     "data.worlds.height": 48,
+    "data.worlds.exo_max": 1,
     "data.worlds.objects_max": 3,
     "data.worlds.objects_min": 1,
     "data.worlds.difficulty": 0.0,
