@@ -31,7 +31,7 @@ def image_sets(bag: Path, cameras: list[str], count: int) -> list[FrameSet]:
     sets = []
     for _, labelled in zip(range(count), BagSequence(bag), strict=False):
         views = {view.camera: view for view in labelled.frames.views}
-        chosen = tuple(View(name, views[name].stamp_ns, views[name].image) for name in cameras)
+        chosen = tuple(View(name, views[name].image, views[name].stamp_ns) for name in cameras)
         sets.append(FrameSet(chosen, labelled.frames.stamp_ns))
     return sets
 

@@ -1,7 +1,7 @@
 """Settings of the networks: how each is fed and run. They stand apart, for reading them needs no torch."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from geoseg_core.config import setting
@@ -66,5 +66,27 @@ class Pi3EncoderConfig(InferenceConfig):
 class TinyEncoderConfig(InferenceConfig):
     """How images are fed to the small network, and how it is run."""
 
-    precision: str = setting("autocast", "types of the network", choices=("autocast", "fp32"))
+    precision: str = setting(
+        "auto",
+        "type of the numbers; auto: bf16 where the device multiplies it, else fp32",
+        choices=("auto", *PRECISIONS),
+    )
+    packed: bool = setting(True, "whether weights are laid out for bf16 products where these run on a CPU")
     pixels: int = setting(256 * 192, "pixels of the network's input, at most", "px", 4096, 1_000_000)
+
+    def on(self, device: "torch.device") -> "TinyEncoderConfig":
+        """The settings with the precision that suits the device, packed only where packing is to be had."""
+        precision = self.precision
+        if precision == "auto":
+            precision = "bf16" if multiplies_bf16(device) else "fp32"
+        return replace(self, precision=precision, packed=self.packed and precision == "bf16" and device.type == "cpu")
+
+
+def multiplies_bf16(device: "torch.device") -> bool:
+    """Whether products in bf16 run in the device's own instructions."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))

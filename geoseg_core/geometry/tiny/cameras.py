@@ -7,12 +7,12 @@ from torch import Tensor
 
 from geoseg_core.geometry.tiny.evidence import Evidence
 from geoseg_core.geometry.tiny.guidance import Way, expected_cells
-from geoseg_core.geometry.tiny.matching import cell_centres, follow
+from geoseg_core.geometry.tiny.matching import cell_centres, cells_of, follow, follow_coarsely
 from geoseg_core.geometry.tiny.model import TinyOutput
 from geoseg_core.geometry.tiny.relative import Matches, RelativePose, refined_pose, relative_pose
 
-# A match counts when following it there and back ends this near (in widths of the image) to where it began.
-RETURNS = 0.03
+# Places that the other view shows with less chance than the rest of this are not followed.
+HIDDEN = 0.7
 # With less support than this the pose of a view is unknown.
 LEAST_SUPPORT = 3.0
 # With less support than this from the first view, a view is tried against the others as well.
@@ -80,32 +80,42 @@ def solve_cameras(output: TinyOutput) -> SolvedCameras:
 
 def join(output: TinyOutput, first: int, second: int, focals: np.ndarray) -> RelativePose:
     """The pose of one view to another from the places that both see."""
-    pair, matches = (focals[first], focals[second]), match(output, first, second)
-    pose = relative_pose(matches, pair, Evidence(output, first, second).log_likelihood)
+    pair, evidence = (focals[first], focals[second]), Evidence(output, first, second)
+    start = cell_centres(*output.log_depth.shape[-2:])[evidence.first.hidden < HIDDEN].to(output.log_depth.device)
+    matches = match(output, start, first, second)
+    pose = relative_pose(matches, pair, evidence.log_likelihood)
     for _ in range(GUIDED_ROUNDS if pose.support else 0):
-        pose = refined_pose(pose, match(output, first, second, pose), matches, pair)
+        pose = refined_pose(pose, match(output, start, first, second, pose), matches, pair)
     return pose
 
 
-def match(output: TinyOutput, first: int, second: int, pose: RelativePose | None = None) -> Matches:
-    """The centres of all coarse cells of the first view, followed into the second and back; guided by a pose if there
-    is one."""
+def match(
+    output: TinyOutput, points_px: Tensor, first: int, second: int, pose: RelativePose | None = None
+) -> Matches:
+    """Pixels (N, 2) of the first view, followed into the second, those that come back to their coarse cell;
+    guided by a pose if there is one."""
     height, width = output.log_depth.shape[-2:]
-    start = cell_centres(height, width).to(output.log_depth.device)[None]
     there = back_again = None
     if pose is not None:
-        back_again = Way(pose.second_to_first, pose.focals[::-1], pose.scale)
         there = Way(np.linalg.inv(pose.second_to_first), pose.focals, 1.0)
+        back_again = Way(pose.second_to_first, pose.focals[::-1], pose.scale)
+    start = points_px[None]
     found, seen = follow_between(output, start, first, second, there)
-    back, seen_back = follow_between(output, found, second, first, back_again)
-    returned = (back - start).norm(dim=-1) < RETURNS * width
-    weight = (seen * seen_back * returned)[0].double().cpu().numpy()
+    back, seen_back = follow_coarsely(
+        (output.coarse[:, second], output.coarse[:, first]),
+        output.nowhere,
+        found,
+        expectation(output, found, second, back_again),
+    )
+    returned = (back == cells_of(start)).all(dim=-1)
+    weight = (seen * seen_back)[returned].double().cpu().numpy()
+    start, found = start[returned], found[returned]
     depth_first, depth_second = (
-        at_pixels(output.log_depth[0, view], points[0]).exp().double().cpu().numpy()
+        at_pixels(output.log_depth[0, view], points).exp().double().cpu().numpy()
         for view, points in ((first, start), (second, found))
     )
     centre = np.array(((width - 1) / 2, (height - 1) / 2))
-    pixels_first, pixels_second = ((each[0].double().cpu().numpy() - centre) / width for each in (start, found))
+    pixels_first, pixels_second = ((each.double().cpu().numpy() - centre) / width for each in (start, found))
     return Matches(pixels_first, pixels_second, depth_first, depth_second, weight)
 
 
@@ -114,12 +124,16 @@ def follow_between(
 ) -> tuple[Tensor, Tensor]:
     """Follow pixels (1, N, 2) of one view into another: pixels there, and the chance that they are in sight."""
     coarse, fine = ((each[:, source], each[:, target]) for each in (output.coarse, output.fine))
-    expected = None
-    if way is not None:
-        height, width = output.log_depth.shape[-2:]
-        depth = at_pixels(output.log_depth[0, source], points_px[0]).exp()
-        expected = expected_cells(points_px[0], depth, way, (height, width))[None]
-    return follow(coarse, fine, output.nowhere, points_px, expected)
+    return follow(coarse, fine, output.nowhere, points_px, expectation(output, points_px, source, way))
+
+
+def expectation(output: TinyOutput, points_px: Tensor, source: int, way: Way | None) -> Tensor | None:
+    """What `follow` is to expect of pixels (1, N, 2) of one view, on a way into another; nothing without a way."""
+    if way is None:
+        return None
+    height, width = output.log_depth.shape[-2:]
+    depth = at_pixels(output.log_depth[0, source], points_px[0]).exp()
+    return expected_cells(points_px[0], depth, way, (height, width))[None]
 
 
 def at_pixels(values: Tensor, points_px: Tensor) -> Tensor:

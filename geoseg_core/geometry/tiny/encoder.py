@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from geoseg_core.errors import BadInput
+from geoseg_core.geometry.acceleration import prepared
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
@@ -77,7 +78,8 @@ class TinyEncoder:
         model: TinyGeometry,
         config: TinyEncoderConfig = TinyEncoderConfig(),  # noqa: B008 (frozen)
     ) -> None:
-        self.model, self.config = model.eval(), config
+        self.config = config.on(model.nowhere.device)
+        self.model: TinyGeometry = prepared(model.eval(), self.config)
 
     @torch.inference_mode()
     def encode(self, frames: FrameSet) -> EncodedScene:

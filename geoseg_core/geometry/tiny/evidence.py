@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from geoseg_core.geometry.tiny.matching import cell_centres, coarse_logits
+from geoseg_core.geometry.tiny.matching import cell_centres, coarse_logits, neighbourhood
 from geoseg_core.geometry.tiny.model import COARSE, TinyOutput
 
 # Of the places that lie inside the other view, so many are not hidden there.
@@ -50,7 +49,7 @@ class Places:
         described = output.coarse[0, view].flatten(1).mT[None]
         found = coarse_logits(described, output.coarse[:, other], output.nowhere)[0].softmax(dim=-1).cpu()
         grid = (height // COARSE, width // COARSE)
-        chances = F.avg_pool2d(found[:, None, :-1].unflatten(-1, grid), 3, stride=1, padding=1)[:, 0]
+        chances = neighbourhood(found[:, :-1].unflatten(-1, grid))
         return cls((centres - centre) / width, depth.float(), chances, found[:, -1])
 
     def lifted(self, focals: Tensor) -> Tensor:

@@ -52,7 +52,9 @@ def expected_cells(points_px: Tensor, depth: Tensor, way: Way, size: tuple[int, 
     drift = deeper - place
     length = drift.norm(dim=-1, keepdim=True)
     line = drift / length.clamp(min=1e-6)
-    off = cell_centres(*size).to(points_px) - place[:, None]  # (N, h*w, 2)
-    along = (off * line[:, None]).sum(dim=-1) / length.clamp(min=ASIDE * width)
-    aside = (off[..., 0] * line[:, None, 1] - off[..., 1] * line[:, None, 0]) / (ASIDE * width)
+    across = torch.stack((-line[:, 1], line[:, 0]), dim=-1)
+    reach = length.clamp(min=ASIDE * width)
+    centres = cell_centres(*size).to(points_px)
+    along = (line @ centres.T - (line * place).sum(dim=-1, keepdim=True)) / reach
+    aside = (across @ centres.T - (across * place).sum(dim=-1, keepdim=True)) / (ASIDE * width)
     return torch.where(ahead[:, None], -(along**2 + aside**2) / 2, 0)

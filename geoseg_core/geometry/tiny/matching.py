@@ -51,9 +51,16 @@ def best_cells(logits: Tensor, width: int) -> Tensor:
     What lies on the corner of four cells is likely in each of them, so chances are summed over the neighbours first.
     """
     cells = logits.softmax(dim=-1).unflatten(-1, (-1, width))
-    summed = F.avg_pool2d(cells, 3, stride=1, padding=1, count_include_pad=True)
-    best = (summed + cells).flatten(-2).argmax(dim=-1)
+    best = (neighbourhood(cells) + cells).flatten(-2).argmax(dim=-1)
     return torch.stack((best % width, best // width), dim=-1)
+
+
+def neighbourhood(cells: Tensor) -> Tensor:
+    """Means (..., h, w) over the 3x3 cells about each cell, 0 outside. Slices are several times faster than pooling
+    on CPUs."""
+    rows = F.pad(cells, (0, 0, 1, 1))
+    summed = F.pad(rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :], (1, 1))
+    return (summed[..., :-2] + summed[..., 1:-1] + summed[..., 2:]) / 9
 
 
 def refined(cells: Tensor, logits: Tensor) -> Tensor:
@@ -70,6 +77,11 @@ def cell_centres(height: int, width: int) -> Tensor:
     """Pixels (N, 2) of the centres of all coarse cells of an image, row by row."""
     rows, columns = torch.meshgrid(*(torch.arange(size // COARSE) for size in (height, width)), indexing="ij")
     return (torch.stack((columns, rows), dim=-1).flatten(0, 1) + 0.5) * COARSE - 0.5
+
+
+def cells_of(points_px: Tensor) -> Tensor:
+    """The coarse cells (..., 2), column and row, in which pixels (..., 2) lie."""
+    return ((points_px + 0.5) / COARSE).floor().long()
 
 
 def follow(
@@ -89,9 +101,17 @@ def follow(
     Returns:
         pixels (B, N, 2) in the target, and the chance (B, N) that they are in sight there.
     """
-    logits = coarse_logits(sampled(coarse[0], points_px, COARSE), coarse[1], nowhere)
-    seen = 1 - logits.softmax(dim=-1)[..., -1]
-    cells = best_cells(logits[..., :-1] if expected is None else logits[..., :-1] + expected, coarse[1].shape[-1])
+    cells, seen = follow_coarsely(coarse, nowhere, points_px, expected)
     centres = cells * (COARSE // FINE)  # the upper left of the fine cells of a coarse one
     near = window_logits(sampled(fine[0], points_px, FINE), fine[1], centres)
     return refined(centres, near), seen
+
+
+def follow_coarsely(
+    coarse: tuple[Tensor, Tensor], nowhere: Tensor, points_px: Tensor, expected: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """What `follow` does first: the coarse cells (B, N, 2) of the target, column and row, and the chances (B, N)."""
+    logits = coarse_logits(sampled(coarse[0], points_px, COARSE), coarse[1], nowhere)
+    seen = 1 - logits.softmax(dim=-1)[..., -1]
+    within = logits[..., :-1] if expected is None else logits[..., :-1] + expected
+    return best_cells(within, coarse[1].shape[-1]), seen

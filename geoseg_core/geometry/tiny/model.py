@@ -7,6 +7,7 @@ instead of being regressed.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -75,8 +76,15 @@ class TinyGeometry(nn.Module):
         self.blend = nn.Conv2d(quarter, 9 * FINE * FINE, 1)
         self.nowhere = nn.Parameter(torch.tensor(0.0))
 
+    def to_reduced(self, dtype: torch.dtype) -> Self:
+        """Cast the weights, all but those whose own steps would show: of depth and of `nowhere`."""
+        for module in self.children():
+            if module is not self.depth_out:
+                module.to(dtype)
+        return self
+
     def forward(self, images: Tensor) -> TinyOutput:
-        """All outputs.
+        """All outputs; they are float32 whatever the type of the weights.
 
         Raises:
             BadInput: images of another shape or size.
@@ -84,7 +92,8 @@ class TinyGeometry(nn.Module):
         check_images(images, PATCH)
         batch, frames = images.shape[:2]
         mean, std = (images.new_tensor(each)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_STD))
-        flat = ((images.flatten(0, 1) - mean) / std).contiguous(memory_format=torch.channels_last)
+        normalised = ((images.flatten(0, 1) - mean) / std).to(self.from_tokens.weight.dtype)
+        flat = normalised.contiguous(memory_format=torch.channels_last)
         quarter, eighth, sixteenth = self.backbone(flat)
         grid = (sixteenth.shape[-2], sixteenth.shape[-1])
         patches = sixteenth.flatten(2).transpose(1, 2)
@@ -107,7 +116,7 @@ class TinyGeometry(nn.Module):
     def _depth(self, fused: Tensor) -> tuple[Tensor, Tensor]:
         """Log depth and log spread at full size: each pixel is a learned blend of the 3x3 cells around it."""
         hidden = self.depth_head(fused)
-        cells = self.depth_out(hidden).float()  # (N, 2, h, w)
+        cells = self.depth_out(hidden.to(self.depth_out.weight.dtype)).float()  # (N, 2, h, w)
         count, _, height, width = cells.shape
         shares = self.blend(hidden).float().view(count, 1, 9, FINE, FINE, height, width).softmax(dim=2)
         around = F.unfold(F.pad(cells, (1, 1, 1, 1), mode="replicate"), 3).view(count, 2, 9, 1, 1, height, width)

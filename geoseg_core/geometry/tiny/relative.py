@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-GUESSES = 256
+GUESSES = 128
 # Expected errors of right matches: parts of the image width, of depth (log), of the predicted focal length (log).
 PIXEL_PART, DEPTH_PART, FOCAL_PART = 0.012, 0.12, 0.10
 # A match agrees with a pose up to this square of its error over the expected one (three numbers).
 AGREES = 12.0
-STEPS = 12
+STEPS = 8
 DELTA, SETTLED = 1e-5, 1e-4
 LEAST_MATCHES = 6
 # So many of the best guesses are refined.
-REFINED = 4
+REFINED = 2
 
 # Poses (G, 9), as rotation vector, translation, log scale and two log focal lengths -> (G,), the higher the better.
 Judge = Callable[[np.ndarray], np.ndarray]
@@ -204,7 +204,12 @@ def refine(matches: Matches, start: np.ndarray, focals: tuple[float, float]) -> 
 
     The depth of each match in the first view is solved for as well and eliminated (Schur complement).
     """
-    prior, damping, best = np.log(focals), 1e-3, start
+    with np.errstate(over="ignore", invalid="ignore"):  # steps too far, which are not taken
+        return _refine(matches, start, np.log(focals))
+
+
+def _refine(matches: Matches, start: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    damping, best = 1e-3, start
     deeper = np.zeros(len(matches.weight))
     for _ in range(STEPS):
         off, along = misses(matches, np.concatenate((best[None], best + DELTA * np.eye(9))), deeper)

@@ -2,7 +2,7 @@
 
 import torch
 
-from geoseg_core.geometry.tiny.matching import coarse_logits, follow, refined, sampled, window_logits
+from geoseg_core.geometry.tiny.matching import coarse_logits, follow, neighbourhood, refined, sampled, window_logits
 
 NOWHERE = torch.tensor(0.0)
 
@@ -48,3 +48,9 @@ def test_cells_outside_the_map_are_never_found():
     logits = window_logits(torch.ones(1, 1, 8), fine, torch.tensor([[[0, 0]]]))
     inside = logits.isfinite().reshape(7, 7)
     assert inside[3:, 3:].all() and not inside[:3].any() and not inside[:, :3].any()
+
+
+def test_the_neighbourhood_is_the_mean_of_nine_cells_by_hand():
+    cells = torch.tensor([[9.0, 0.0, 0.0, 18.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 27.0, 0.0]])
+    wanted = torch.tensor([[1.0, 1.0, 2.0, 2.0], [1.0, 4.0, 5.0, 5.0], [0.0, 3.0, 3.0, 3.0]])
+    assert torch.equal(neighbourhood(cells[None])[0], wanted)

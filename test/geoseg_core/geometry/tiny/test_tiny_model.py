@@ -1,10 +1,13 @@
 """The small network: shapes, what depends on what, and its encoder with random weights."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
 
 from geoseg_core.errors import BadInput
+from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.tiny.cameras import solve_cameras
 from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.encoder import TinyEncoder
@@ -75,7 +78,7 @@ def test_the_encoder_keeps_the_contract_at_the_pixels_of_the_images(model):
     generator = np.random.default_rng(0)
     shots = [generator.integers(0, 256, size, np.uint8) for size in ((120, 160, 3), (90, 120, 3))]
     frames = FrameSet(tuple(View(name, shot) for name, shot in zip(("ego", "exo"), shots, strict=True)))
-    scene = TinyEncoder(model).encode(frames)
+    scene = TinyEncoder(deepcopy(model)).encode(frames)
     assert [view.depth_m.shape for view in scene.views] == [(120, 160), (90, 120)]
     assert all((view.depth_m > 0).all() and np.isfinite(view.points).all() for view in scene.views)
     tracks = scene.track(np.array([[10.0, 20.0], [100.0, 60.0], [159.0, 119.0]]), 0, [1])
@@ -83,3 +86,22 @@ def test_the_encoder_keeps_the_contract_at_the_pixels_of_the_images(model):
     assert (tracks.points_px > -0.6).all() and (tracks.points_px < (120, 90)).all()
     with pytest.raises(BadInput, match="layers"):
         scene.features((7,))
+
+
+@torch.inference_mode()
+def test_weights_in_bf16_hardly_change_what_comes_out(model):
+    scene = images(seed=4)
+    exact, found = model(scene), deepcopy(model).to_reduced(torch.bfloat16)(scene)
+    for name in ("log_depth", "log_spread", "log_focal", "coarse", "fine"):
+        wanted, got = getattr(exact, name), getattr(found, name)
+        assert got.dtype == torch.float32
+        assert (got - wanted).abs().max() < 0.03 * wanted.abs().max().clamp(min=1)
+
+
+def test_automatic_precision_suits_the_device(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert TinyEncoderConfig().on(cpu) == TinyEncoderConfig(precision="bf16", packed=True)
+    assert TinyEncoderConfig(precision="fp32").on(cpu) == TinyEncoderConfig(precision="fp32", packed=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert TinyEncoderConfig().on(cpu) == TinyEncoderConfig(precision="fp32", packed=False)
