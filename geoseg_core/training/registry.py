@@ -51,6 +51,13 @@ RECIPES = (
         "TinyTask",
         "TinyRecipe",
     ),
+    Recipe(
+        "union-head",
+        "masks carried between views, on the features of the small network",
+        "geoseg_core.training.recipes.union_head",
+        "UnionHeadTask",
+        "UnionHeadRecipe",
+    ),
 )
 
 

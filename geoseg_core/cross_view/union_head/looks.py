@@ -52,6 +52,10 @@ class MatchedScene(EncodedScene, Protocol):
     def matching_maps(self, source: int) -> Tensor:
         """Features (V, C, h, w) of every view by which view `source` is matched."""
 
+    def matched_mask(self, mask: np.ndarray, source: int, target: int) -> Tensor | None:
+        """Logits (H, W) of a mask (H, W) of the source where the encoder itself matches it in the target, both in the
+        network's input; None from an encoder that matches points alone."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pair:
@@ -62,6 +66,7 @@ class Pair:
         mask: (H, W) bool.
         source_points_px, target_points_px: (N, 2).
         back: logits (1, H, W) of the target as the network sees it to those of its image.
+        prior: (H, W) logits of the mask as the encoder itself matches it; None if it does not.
     """
 
     maps: Tensor
@@ -69,6 +74,7 @@ class Pair:
     source_points_px: np.ndarray
     target_points_px: np.ndarray
     back: Callable[[Tensor], Tensor]
+    prior: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +129,8 @@ def whole_pairs(
                 found = direct[target]
             elif target != EGO:
                 found = spread_points(without_outliers(found, config.dropped), config.points)
-            pairs.append(Pair(maps[[source, target]], mask, points, on_canvas(found, place), returning(place)))
+            seen, prior = on_canvas(found, place), scene.matched_mask(mask, source, target)
+            pairs.append(Pair(maps[[source, target]], mask, points, seen, returning(place), prior))
     return pairs
 
 
@@ -180,7 +187,11 @@ def zoomed_pairs(
             if target in direct:
                 prompts = window.clipped(place.to_network(direct[target]))
             both = torch.stack((shown, window_of_map(maps[target], window)))
-            pairs.append(Pair(both, cut, points, prompts, through(window.logits_to_frame, returning(place))))
+            prior = scene.matched_mask(mask, source, target)
+            if prior is not None:
+                prior = window_of_map(prior[None], window)[0]
+            back = through(window.logits_to_frame, returning(place))
+            pairs.append(Pair(both, cut, points, prompts, back, prior))
     return pairs
 
 
@@ -251,7 +262,8 @@ def encoded_pairs(
         for index, (window, prompts) in enumerate(looks, start=1):
             back = through(returning(places[index - 1]), window.logits_to_frame)
             seen = on_canvas(direct.get(index, prompts), places[index - 1])
-            pairs.append(Pair(maps[[0, index]], marked, points, seen, back))
+            prior = closer.matched_mask(marked, 0, index)
+            pairs.append(Pair(maps[[0, index]], marked, points, seen, back, prior))
     return pairs
 
 

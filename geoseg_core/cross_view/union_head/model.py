@@ -35,6 +35,7 @@ class HeadInput:
         masks: (B, H, W) bool, the object in the source view; H = h * map_stride, W alike.
         source_points_px, target_points_px: (B, N, 2) and (B, M, 2) x, y in images H x W; N and M may be 0.
         sampled: (B, N, C) features of the source points; sampled from the map if None.
+        prior: (B, 1, H, W) logits of the mask in the target that something else found; the first call refines it.
     """
 
     source_maps: Tensor
@@ -43,6 +44,7 @@ class HeadInput:
     source_points_px: Tensor
     target_points_px: Tensor
     sampled: Tensor | None = None
+    prior: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,7 @@ class UnionHead(nn.Module):
         """
         output: HeadOutput | None = None
         for call in range(1 + (self.config.refinements if refinements is None else refinements)):
-            output = self.call(pairs, call, None if output is None else self.resized_feedback(output.raw))
+            output = self.call(pairs, call, pairs.prior if output is None else self.resized_feedback(output.raw))
         assert output is not None
         return output
 

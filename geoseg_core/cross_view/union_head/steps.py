@@ -12,12 +12,13 @@ from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead
 
 
 def training_logits(head: UnionHead, pairs: HeadInput, plain_share: float = 0.5, refinements: int = 1) -> Tensor:
-    """(B, H, W) logits: of the first int(B * plain_share) samples without feedback, of the others refined."""
+    """(B, H, W) logits: of the first int(B * plain_share) samples as first called, of the others refined."""
     batch = len(pairs.masks)
     plain = int(batch * plain_share)
     parts = []
     if plain:
-        parts.append(head.call(part_of(pairs, slice(0, plain))).logits)
+        first = part_of(pairs, slice(0, plain))
+        parts.append(head.call(first, feedback=first.prior).logits)
     if plain < batch:
         parts.append(refined_logits(head, part_of(pairs, slice(plain, batch)), refinements))
     return torch.cat(parts)
@@ -25,7 +26,7 @@ def training_logits(head: UnionHead, pairs: HeadInput, plain_share: float = 0.5,
 
 def refined_logits(head: UnionHead, pairs: HeadInput, refinements: int) -> Tensor:
     """(B, H, W) logits of the last of 1 + `refinements` calls; the ones before leave no gradients."""
-    feedback = None
+    feedback = pairs.prior
     with torch.no_grad():
         for number in range(refinements):
             feedback = head.resized_feedback(head.call(pairs, number, feedback).raw)

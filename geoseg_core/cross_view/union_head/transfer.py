@@ -170,7 +170,9 @@ def batch_of(pairs: Sequence[Pair], device: torch.device) -> HeadInput:
         np.stack([pair.target_points_px for pair in pairs]),
     )
     source, target = (torch.from_numpy(each).to(device, torch.float32) for each in points)
-    return HeadInput(maps[:, 0], maps[:, 1], masks, source, target)
+    priors = [pair.prior for pair in pairs if pair.prior is not None]
+    prior = torch.stack(priors)[:, None].to(device, torch.float32) if priors else None
+    return HeadInput(maps[:, 0], maps[:, 1], masks, source, target, prior=prior)
 
 
 def gathered(

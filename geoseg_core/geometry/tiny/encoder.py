@@ -18,6 +18,7 @@ from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
 from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.tiny.cameras import LEAST_SUPPORT, SolvedCameras, follow_between, solve_cameras
+from geoseg_core.geometry.tiny.matching import carried, described_views
 from geoseg_core.geometry.tiny.model import PATCH, TinyGeometry, TinyOutput
 from geoseg_core.results import ScaleState
 from geoseg_core.shapes import check_shape
@@ -30,6 +31,7 @@ VISIBLE = 0.5
 class TinyScene:
     """A frame set that the small network has seen. Keeps the contract of `EncodedScene`."""
 
+    encoder: "TinyEncoder"
     frames: FrameSet
     views: tuple[ViewGeometry, ...]
     scale: ScaleState
@@ -54,6 +56,19 @@ class TinyScene:
             found.confidence[row] = seen[0].cpu().numpy()
             found.visible[row] = found.confidence[row] > VISIBLE
         return found
+
+    @torch.inference_mode()
+    def matching_maps(self, source: int) -> Tensor:
+        """Descriptors (V, D + d, h/4, w/4) of every view; the same whichever view is matched."""
+        return described_views(self.output.coarse[0], self.output.fine[0])
+
+    @torch.inference_mode()
+    def matched_mask(self, mask: np.ndarray, source: int, target: int) -> Tensor:
+        """Logits (h, w) of a mask (h, w) of the source where its descriptors are found in the target, both in the
+        network's input."""
+        maps = (self.output.coarse[:, source], self.output.coarse[:, target])
+        marked = torch.from_numpy(np.ascontiguousarray(mask))[None].to(maps[0].device)
+        return carried(maps, self.output.nowhere, marked)[0]
 
     def features(self, layers: tuple[int, ...]) -> list[Tensor]:
         """Token layers, each (V, P, 2C).
@@ -98,4 +113,4 @@ class TinyEncoder:
         joined = torch.from_numpy(cameras.supports >= LEAST_SUPPORT).to(output.log_depth)[:, None, None]
         depth, confidence = scales * output.log_depth[0].exp(), joined / (1 + output.log_spread[0].exp())
         views = view_geometries(depth, confidence, cameras.intrinsics, cameras.camera_to_world, frames, placements)
-        return TinyScene(frames, views, ScaleState(), placements, output, cameras)
+        return TinyScene(self, frames, views, ScaleState(), placements, output, cameras)

@@ -10,6 +10,8 @@ from torch import Tensor
 from geoseg_core.geometry.tiny.model import COARSE, FINE
 
 WINDOW = 3
+# A carried mask is never surer than this.
+LEAST_CHANCE = 1e-3
 
 
 def sampled(maps: Tensor, points_px: Tensor, stride: int) -> Tensor:
@@ -115,3 +117,23 @@ def follow_coarsely(
     seen = 1 - logits.softmax(dim=-1)[..., -1]
     within = logits[..., :-1] if expected is None else logits[..., :-1] + expected
     return best_cells(within, coarse[1].shape[-1]), seen
+
+
+def carried(maps: tuple[Tensor, Tensor], nowhere: Tensor, masks: Tensor) -> Tensor:
+    """Logits (B, H, W) of masks (B, H, W) bool of the source, where the target's places are found in the source.
+
+    Args:
+        maps: coarse descriptors (B, D, h, w) of the source and of the target.
+    """
+    source, target = maps
+    covered = F.avg_pool2d(masks[:, None].to(source.dtype), COARSE).flatten(1)  # (B, h*w) part of each cell
+    found = coarse_logits(target.flatten(2).mT, source, nowhere).softmax(dim=-1)[..., :-1]
+    chance = (found @ covered[..., None])[..., 0].unflatten(-1, target.shape[-2:])
+    logits = chance.clamp(LEAST_CHANCE, 1 - LEAST_CHANCE).logit()
+    return F.interpolate(logits[:, None], masks.shape[1:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def described_views(coarse: Tensor, fine: Tensor) -> Tensor:
+    """Both descriptors, (V, D, h, w) and (V, d, 2h, 2w), as one map (V, D + d, 2h, 2w)."""
+    larger = F.interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.cat((larger, fine), dim=1)

@@ -71,6 +71,9 @@ class VggtScene:
             found.confidence[row] = np.where(asked, visibility * confidence, 0)
         return found
 
+    def matched_mask(self, mask: np.ndarray, source: int, target: int) -> None:
+        """Its tracker matches points alone."""
+
     def matching_maps(self, source: int) -> Tensor:
         """Features (V, C, h, w) of every view, in the order of the views, by which view `source` is matched."""
         order = source_first(len(self.views), source)

@@ -2,7 +2,16 @@
 
 import torch
 
-from geoseg_core.geometry.tiny.matching import coarse_logits, follow, neighbourhood, refined, sampled, window_logits
+from geoseg_core.geometry.tiny.matching import (
+    carried,
+    coarse_logits,
+    described_views,
+    follow,
+    neighbourhood,
+    refined,
+    sampled,
+    window_logits,
+)
 
 NOWHERE = torch.tensor(0.0)
 
@@ -54,3 +63,23 @@ def test_the_neighbourhood_is_the_mean_of_nine_cells_by_hand():
     cells = torch.tensor([[9.0, 0.0, 0.0, 18.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 27.0, 0.0]])
     wanted = torch.tensor([[1.0, 1.0, 2.0, 2.0], [1.0, 4.0, 5.0, 5.0], [0.0, 3.0, 3.0, 3.0]])
     assert torch.equal(neighbourhood(cells[None])[0], wanted)
+
+
+def test_a_mask_is_carried_to_where_the_picture_moved():
+    source = told_apart(6, 8, 64)
+    target = torch.roll(source, (1, 2), dims=(2, 3))
+    mask = torch.zeros(1, 48, 64, dtype=torch.bool)
+    mask[0, 8:24, 16:40] = True
+    found = carried((source, target), NOWHERE, mask)[0] > 0
+    wanted = torch.roll(mask[0], (8, 16), dims=(0, 1))
+    assert torch.equal(found[12::8, 12::8], wanted[12::8, 12::8])
+    nothing = carried((source, told_apart(6, 8, 64, seed=1)), NOWHERE + 20, mask)
+    assert (nothing < 0).all()
+
+
+def test_described_views_hold_both_descriptors_at_the_finer_size():
+    coarse, fine = told_apart(2, 3, 5)[0][None], told_apart(4, 6, 7)
+    both = described_views(coarse, fine)
+    assert both.shape == (1, 12, 4, 6)
+    assert torch.equal(both[:, 5:], fine)
+    assert torch.equal(both[:, :5, 0, 0], coarse[:, :, 0, 0])

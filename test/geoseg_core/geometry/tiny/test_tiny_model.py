@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from geoseg_core.cross_view.union_head.config import UnionHeadConfig
+from geoseg_core.cross_view.union_head.model import UnionHead
+from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer, UnionTransferConfig
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.tiny.cameras import solve_cameras
@@ -86,6 +89,22 @@ def test_the_encoder_keeps_the_contract_at_the_pixels_of_the_images(model):
     assert (tracks.points_px > -0.6).all() and (tracks.points_px < (120, 90)).all()
     with pytest.raises(BadInput, match="layers"):
         scene.features((7,))
+
+
+@pytest.mark.parametrize("look", ["whole", "zoom", "encode"])
+def test_masks_are_carried_by_a_union_head_on_its_descriptors(model, look):
+    shots = np.random.default_rng(0).integers(0, 256, (2, 120, 160, 3), np.uint8)
+    frames = FrameSet(tuple(View(name, shot) for name, shot in zip(("ego", "exo"), shots, strict=True)))
+    scene = TinyEncoder(deepcopy(model)).encode(frames)
+    head = UnionHead(UnionHeadConfig(
+        width=96, map_stride=4, fusion_stride=4, fusion_width=32, fusion_inner=16, fusion_hidden=16, token_inner=16,
+    ))  # fmt: skip
+    masks = np.zeros((2, 120, 160), bool)
+    masks[0, 20:60, 30:70], masks[1, 80:110, 20:140] = True, True
+    for source in (0, 1):
+        found = UnionHeadTransfer(head, UnionTransferConfig(look))(scene, source, masks)
+        assert [each.shape for each in found.masks] == [(2, 120, 160)] * 2
+        assert (found.masks[source] == masks).all()
 
 
 @torch.inference_mode()

@@ -1,0 +1,217 @@
+"""Recipe of the union head on the features of the small network: masks of things carried from view to view.
+
+Pairs are two views of a scene, or one image and a changed copy of it, which needs no labels but masks. The network that
+gives the features stays as it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from geoseg_core.config import setting
+from geoseg_core.cross_view.union_head.anchors import mask_anchors
+from geoseg_core.cross_view.union_head.config import UnionHeadConfig
+from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead
+from geoseg_core.cross_view.union_head.steps import training_logits
+from geoseg_core.datasets.sample import Sample
+from geoseg_core.errors import BadInput
+from geoseg_core.geometry.tiny.config import TinyConfig
+from geoseg_core.geometry.tiny.matching import carried, described_views, follow
+from geoseg_core.geometry.tiny.model import FINE, PATCH, TinyGeometry, TinyOutput
+from geoseg_core.synthetic.config import WorldsConfig
+from geoseg_core.training.config import OptimiserConfig, TrainingConfig
+from geoseg_core.training.losses.masks import dice_loss, focal_loss
+from geoseg_core.training.mask_pictures import mask_rows
+from geoseg_core.training.sources import DataConfig, Source, make_source
+from geoseg_core.training.task import Task
+from geoseg_core.weights.chosen import choose_weights, config_metadata, stored_config
+from geoseg_core.weights.loading import load_checkpoint
+
+
+def tiny_head() -> UnionHeadConfig:
+    """The head for the small network's descriptors: 64 + 32 channels at a quarter of its input's size."""
+    return UnionHeadConfig(
+        width=96,
+        map_stride=FINE,
+        fusion_stride=4,
+        fusion_width=256,
+        fusion_inner=128,
+        fusion_hidden=512,
+        token_inner=96,
+        token_hidden=256,
+    )
+
+
+@dataclass(frozen=True)
+class HeadPairsConfig:
+    """Which masks are carried, and what is lost where they are not found."""
+
+    objects: int = setting(3, "objects of a pair of views, at most", low=1)
+    least_px: int = setting(24, "pixels of an object in the source view, at least", "px", 1)
+    anchors: int = setting(5, "points that stand for a mask", low=1)
+    shaken_px: float = setting(2.0, "points of the target are moved by so much, at most, while training", "px", 0.0)
+    prior: bool = setting(True, "whether the first call sees the mask that the descriptors alone match")
+    focal: float = setting(20.0, "share of the focal loss", low=0.0)
+    dice: float = setting(1.0, "share of the dice loss", low=0.0)
+
+
+@dataclass(frozen=True)
+class UnionHeadRecipe(TrainingConfig):
+    """Settings of the recipe."""
+
+    encoder: str = setting("tiny", "weights of the small network: a name of `geoseg weights list`, or a file")
+    model: UnionHeadConfig = field(default_factory=tiny_head)
+    data: DataConfig = field(
+        default_factory=lambda: DataConfig(easiest=0.0, worlds=WorldsConfig(width=192, height=144, exo_max=1))
+    )
+    optimiser: OptimiserConfig = field(
+        default_factory=lambda: OptimiserConfig(learning_rate=5e-4, weight_decay=0.02, ema_decay=0.998)
+    )
+    pairs: HeadPairsConfig = field(default_factory=HeadPairsConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskPairs:
+    """R objects, each in a source and a target view of its scene.
+
+    Attributes:
+        scenes: (R,) rows of the batch.
+        masks, truth: (R, H, W) bool, in the source and in the target.
+    """
+
+    scenes: Tensor
+    masks: Tensor
+    truth: Tensor
+
+
+class UnionHeadTask(Task):
+    """Trains a UnionHead on samples with instance ids."""
+
+    config: UnionHeadRecipe
+
+    def __init__(self, config: UnionHeadRecipe) -> None:
+        super().__init__(config)
+        self.source: Source = make_source(config.data, PATCH)
+        self.data_on_device = self.source.on_device
+        path = choose_weights(config.encoder).path
+        self._encoder = TinyGeometry(stored_config(path, TinyConfig())).eval().requires_grad_(False)
+        load_checkpoint(self._encoder, path)
+
+    def model(self) -> UnionHead:
+        """A new model."""
+        return UnionHead(self.config.model)
+
+    def stored(self) -> dict[str, str]:
+        """The sizes of the head."""
+        return config_metadata(self.config.model)
+
+    def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:
+        """Views of the data source."""
+        return self.source.batch(step, seeds, device)
+
+    def held_out(self, seeds: Sequence[int], device: torch.device) -> Sample:
+        """The same views however long the training is."""
+        return self.source.batch(0, seeds, device)
+
+    def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
+        """Focal and dice loss of the masks that are found in one of the views."""
+        source, target = torch.randperm(batch.images.shape[1])[:2].tolist()
+        settings, chosen = self.config.pairs, chosen_pairs(batch, source, target, self.config.pairs)
+        if not len(chosen.scenes):
+            # Every parameter gets a gradient of 0.
+            nothing = torch.stack([each.sum() for each in model.parameters()]).sum() * 0
+            return {"total": nothing}
+        inputs = self.head_input(batch, source, target, chosen)
+        shaken = (torch.rand_like(inputs.target_points_px) * 2 - 1) * settings.shaken_px
+        inputs = replace(inputs, target_points_px=inputs.target_points_px + shaken)
+        assert isinstance(model, UnionHead)
+        logits = training_logits(model, inputs, refinements=max(self.config.model.refinements, 1))
+        with torch.autocast(batch.images.device.type, enabled=False):
+            parts = {
+                "focal": settings.focal * focal_loss(logits.float(), chosen.truth),
+                "dice": settings.dice * dice_loss(logits.float(), chosen.truth),
+            }
+        return {"total": torch.stack(list(parts.values())).sum(), **parts}
+
+    def metrics(self, model: nn.Module, batch: Sample) -> dict[str, float]:
+        """Mean overlap of masks in both directions, of things that both views show, and that of the prior alone."""
+        assert isinstance(model, UnionHead)
+        ego = batch.cameras.index("ego") if "ego" in batch.cameras else 0
+        other = 1 if ego == 0 else 0
+        figures = {}
+        for name, source, target in (("ego_exo", ego, other), ("exo_ego", other, ego)):
+            chosen = chosen_pairs(batch, source, target, self.config.pairs)
+            seen = chosen.truth.flatten(1).any(dim=1)
+            if not seen.any():
+                continue
+            inputs = self.head_input(batch, source, target, chosen)
+            overlaps = overlap(model(inputs).logits > 0, chosen.truth)
+            figures[f"iou_{name}"] = float(overlaps[seen].mean())
+            figures[f"found_nothing_{name}"] = float((overlaps[~seen] == 1).float().mean()) if (~seen).any() else 1.0
+            if inputs.prior is not None:
+                figures[f"iou_prior_{name}"] = float(overlap(inputs.prior[:, 0] > 0, chosen.truth)[seen].mean())
+        return figures
+
+    def picture(self, model: nn.Module, batch: Sample) -> np.ndarray:
+        """Of each object: its mask in the source, the truth in the target, the mask that was found there."""
+        chosen = chosen_pairs(batch, 0, 1, self.config.pairs)
+        found = torch.zeros_like(chosen.truth)
+        if len(chosen.scenes):
+            found = model(self.head_input(batch, 0, 1, chosen)).logits > 0
+        return mask_rows(batch.images[chosen.scenes][:, :2], (chosen.masks, chosen.truth, found))
+
+    @torch.no_grad()
+    def head_input(self, batch: Sample, source: int, target: int, chosen: MaskPairs) -> HeadInput:
+        """What the head sees of pairs."""
+        encoder = self._encoder.to(batch.images.device)
+        output: TinyOutput = encoder(batch.images)
+        rows, count = chosen.scenes, self.config.pairs.anchors
+        points = np.stack([mask_anchors(mask, count).points_px for mask in chosen.masks.cpu().numpy()])
+        start = torch.from_numpy(points).to(output.coarse)
+        coarse, fine = ((each[rows, source], each[rows, target]) for each in (output.coarse, output.fine))
+        followed, _ = follow(coarse, fine, output.nowhere, start)
+        maps = [described_views(*pair) for pair in zip(coarse, fine, strict=True)]
+        prior = carried(coarse, output.nowhere, chosen.masks)[:, None] if self.config.pairs.prior else None
+        return HeadInput(maps[0], maps[1], chosen.masks, start, followed, prior=prior)
+
+
+def chosen_pairs(batch: Sample, source: int, target: int, settings: HeadPairsConfig) -> MaskPairs:
+    """The largest objects of each source view.
+
+    Raises:
+        BadInput: samples without instance ids.
+    """
+    if batch.instance_ids is None:
+        raise BadInput(
+            f"{batch.source}: expected samples with instance ids to carry masks, got none; take labelled data"
+        )
+    rows, masks, truths = [], [], []
+    for row, (shown, there) in enumerate(
+        zip(batch.instance_ids[:, source], batch.instance_ids[:, target], strict=True)
+    ):
+        ids, counts = shown.unique(return_counts=True)
+        known = [
+            (int(count), int(each))
+            for each, count in zip(ids, counts, strict=True)
+            if each > 0 and count >= settings.least_px
+        ]
+        for _, each in sorted(known, reverse=True)[: settings.objects]:
+            rows.append(row)
+            masks.append(shown == each)
+            truths.append(there == each)
+    size = batch.instance_ids.shape[-2:]
+    empty = torch.zeros(0, *size, dtype=torch.bool, device=batch.images.device)
+    return MaskPairs(
+        torch.tensor(rows, dtype=torch.long, device=batch.images.device),
+        torch.stack(masks) if masks else empty,
+        torch.stack(truths) if truths else empty,
+    )
+
+
+def overlap(found: Tensor, truth: Tensor) -> Tensor:
+    """(R,) intersection over union of masks (R, H, W) bool; 1 where both are empty."""
+    both, either = ((pair).flatten(1).sum(dim=1) for pair in (found & truth, found | truth))
+    return torch.where(either > 0, both / either.clamp(min=1), 1.0)
