@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from geoseg_core.errors import BadConfig
 from geoseg_core.training.config import OptimiserConfig, ScheduleConfig
 
+# Devices whose AdamW updates all in one pass.
+FUSED = ("cpu", "cuda")
 MOMENTS = {"mean": "exp_avg", "square": "exp_avg_sq", "count": "step"}
 
 
@@ -37,7 +39,7 @@ def make_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Ada
     ]
     device = next(model.parameters()).device
     betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=device.type == "cuda")
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=device.type in FUSED)
 
 
 def _is_matrix(value: Tensor) -> bool:
