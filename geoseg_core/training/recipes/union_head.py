@@ -25,6 +25,7 @@ from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.config import OptimiserConfig, TrainingConfig
 from geoseg_core.training.losses.masks import dice_loss, focal_loss
 from geoseg_core.training.mask_pictures import mask_rows
+from geoseg_core.training.single_image import ImagePairs, ImagePairsConfig, image_pairs
 from geoseg_core.training.sources import DataConfig, Source, make_source
 from geoseg_core.training.task import Task
 from geoseg_core.weights.chosen import choose_weights, config_metadata, stored_config
@@ -45,10 +46,14 @@ def tiny_head() -> UnionHeadConfig:
     )
 
 
+KINDS = ("views", "image")
+
+
 @dataclass(frozen=True)
 class HeadPairsConfig:
     """Which masks are carried, and what is lost where they are not found."""
 
+    kind: str = setting("views", "what makes a pair: two views, or an image and a changed copy of it", choices=KINDS)
     objects: int = setting(3, "objects of a pair of views, at most", low=1)
     least_px: int = setting(24, "pixels of an object in the source view, at least", "px", 1)
     anchors: int = setting(5, "points that stand for a mask", low=1)
@@ -56,6 +61,7 @@ class HeadPairsConfig:
     prior: bool = setting(True, "whether the first call sees the mask that the descriptors alone match")
     focal: float = setting(20.0, "share of the focal loss", low=0.0)
     dice: float = setting(1.0, "share of the dice loss", low=0.0)
+    image: ImagePairsConfig = field(default_factory=ImagePairsConfig)
 
 
 @dataclass(frozen=True)
@@ -118,13 +124,19 @@ class UnionHeadTask(Task):
 
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
         """Focal and dice loss of the masks that are found in one of the views."""
-        source, target = torch.randperm(batch.images.shape[1])[:2].tolist()
-        settings, chosen = self.config.pairs, chosen_pairs(batch, source, target, self.config.pairs)
+        settings = self.config.pairs
+        apart: ImagePairs | None = None
+        if settings.kind == "image":
+            # Both families in turn.
+            made = image_pairs(batch, adaptive=step % 2 == 0, settings=settings.image)
+            batch, apart = made.sample, made if step % 2 else None
+        source, target = torch.randperm(batch.images.shape[1])[:2].tolist() if settings.kind == "views" else (0, 1)
+        chosen = chosen_pairs(batch, source, target, settings)
         if not len(chosen.scenes):
             # Every parameter gets a gradient of 0.
             nothing = torch.stack([each.sum() for each in model.parameters()]).sum() * 0
             return {"total": nothing}
-        inputs = self.head_input(batch, source, target, chosen)
+        inputs = self.head_input(batch, source, target, chosen, apart)
         shaken = (torch.rand_like(inputs.target_points_px) * 2 - 1) * settings.shaken_px
         inputs = replace(inputs, target_points_px=inputs.target_points_px + shaken)
         assert isinstance(model, UnionHead)
@@ -137,12 +149,11 @@ class UnionHeadTask(Task):
         return {"total": torch.stack(list(parts.values())).sum(), **parts}
 
     def metrics(self, model: nn.Module, batch: Sample) -> dict[str, float]:
-        """Mean overlap of masks in both directions, of things that both views show, and that of the prior alone."""
+        """Mean overlap of masks of things that both views show, and that of the prior alone; in both directions."""
         assert isinstance(model, UnionHead)
-        ego = batch.cameras.index("ego") if "ego" in batch.cameras else 0
-        other = 1 if ego == 0 else 0
+        batch = self._looked_at(batch)
         figures = {}
-        for name, source, target in (("ego_exo", ego, other), ("exo_ego", other, ego)):
+        for name, source, target in self._directions(batch):
             chosen = chosen_pairs(batch, source, target, self.config.pairs)
             seen = chosen.truth.flatten(1).any(dim=1)
             if not seen.any():
@@ -150,32 +161,62 @@ class UnionHeadTask(Task):
             inputs = self.head_input(batch, source, target, chosen)
             overlaps = overlap(model(inputs).logits > 0, chosen.truth)
             figures[f"iou_{name}"] = float(overlaps[seen].mean())
-            figures[f"found_nothing_{name}"] = float((overlaps[~seen] == 1).float().mean()) if (~seen).any() else 1.0
+            if (~seen).any():
+                figures[f"nothing_{name}"] = float((overlaps[~seen] == 1).float().mean())
             if inputs.prior is not None:
                 figures[f"iou_prior_{name}"] = float(overlap(inputs.prior[:, 0] > 0, chosen.truth)[seen].mean())
         return figures
 
     def picture(self, model: nn.Module, batch: Sample) -> np.ndarray:
         """Of each object: its mask in the source, the truth in the target, the mask that was found there."""
+        batch = self._looked_at(batch)
         chosen = chosen_pairs(batch, 0, 1, self.config.pairs)
         found = torch.zeros_like(chosen.truth)
         if len(chosen.scenes):
             found = model(self.head_input(batch, 0, 1, chosen)).logits > 0
         return mask_rows(batch.images[chosen.scenes][:, :2], (chosen.masks, chosen.truth, found))
 
+    def _looked_at(self, batch: Sample) -> Sample:
+        """Held-out views; of single images the same changed copies each time."""
+        if self.config.pairs.kind == "views":
+            return batch
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return image_pairs(batch, True, self.config.pairs.image).sample
+
+    def _directions(self, batch: Sample) -> tuple[tuple[str, int, int], ...]:
+        if self.config.pairs.kind == "image":
+            return (("image", 0, 1),)
+        ego = batch.cameras.index("ego") if "ego" in batch.cameras else 0
+        other = 1 if ego == 0 else 0
+        return (("ego_exo", ego, other), ("exo_ego", other, ego))
+
     @torch.no_grad()
-    def head_input(self, batch: Sample, source: int, target: int, chosen: MaskPairs) -> HeadInput:
-        """What the head sees of pairs."""
+    def head_input(
+        self, batch: Sample, source: int, target: int, chosen: MaskPairs, apart: ImagePairs | None = None
+    ) -> HeadInput:
+        """What the head sees of pairs; of pairs that no camera makes (`apart`) each view is encoded by itself."""
         encoder = self._encoder.to(batch.images.device)
-        output: TinyOutput = encoder(batch.images)
+        if apart is None:
+            output: TinyOutput = encoder(batch.images)
+        else:
+            output = as_scenes(encoder(batch.images.flatten(0, 1)[:, None]), len(batch.images))
         rows, count = chosen.scenes, self.config.pairs.anchors
         points = np.stack([mask_anchors(mask, count).points_px for mask in chosen.masks.cpu().numpy()])
         start = torch.from_numpy(points).to(output.coarse)
         coarse, fine = ((each[rows, source], each[rows, target]) for each in (output.coarse, output.fine))
-        followed, _ = follow(coarse, fine, output.nowhere, start)
+        followed = apart.moved(start, rows) if apart else follow(coarse, fine, output.nowhere, start)[0]
         maps = [described_views(*pair) for pair in zip(coarse, fine, strict=True)]
-        prior = carried(coarse, output.nowhere, chosen.masks)[:, None] if self.config.pairs.prior else None
+        prior = None
+        if self.config.pairs.prior:
+            prior = carried(coarse, output.nowhere, chosen.masks)[:, None]
         return HeadInput(maps[0], maps[1], chosen.masks, start, followed, prior=prior)
+
+
+def as_scenes(output: TinyOutput, count: int) -> TinyOutput:
+    """The descriptors of scenes of one view, (B*V, 1, ...), as those of `count` scenes."""
+    coarse, fine = (each[:, 0].unflatten(0, (count, -1)) for each in (output.coarse, output.fine))
+    return replace(output, coarse=coarse, fine=fine)
 
 
 def chosen_pairs(batch: Sample, source: int, target: int, settings: HeadPairsConfig) -> MaskPairs:

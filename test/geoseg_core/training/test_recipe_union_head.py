@@ -81,6 +81,20 @@ def test_it_learns_what_it_is_shown_and_the_encoder_stays_as_it_is(task, batch):
     assert all(torch.equal(old, new) for old, new in zip(before, task._encoder.parameters(), strict=True))
 
 
+def test_single_images_teach_it_too(weights, batch):
+    task = UnionHeadTask(build(UnionHeadRecipe, VALUES | {"encoder": weights, "pairs.kind": "image"}))
+    one = replace(batch, images=batch.images[:, :1], instance_ids=batch.instance_ids[:, :1])
+    model = task.model()
+    for step in (0, 1):
+        parts = task.loss(model, one, step)
+        parts["total"].backward()
+        assert torch.isfinite(parts["total"]) and parts["total"] > 0
+    with torch.no_grad():
+        figures = task.metrics(model, one)
+        assert 0 <= figures["iou_image"] <= 1 and figures == task.metrics(model, one)
+        assert task.picture(model, one).shape[1:] == (3 * 64, 3)
+
+
 def test_the_largest_objects_of_the_source_are_carried(batch):
     ids = torch.zeros(2, 2, 6, 8, dtype=torch.long)
     ids[0, 0, :4, :4], ids[0, 0, 4:, :3], ids[0, 0, 0, 7] = 5, 2, 9
