@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 GUESSES = 128
 # Expected errors of right matches: parts of the image width, of depth (log), of the predicted focal length (log).
-PIXEL_PART, DEPTH_PART, FOCAL_PART = 0.012, 0.12, 0.10
+PIXEL_PART, DEPTH_PART, FOCAL_PART = 0.012, 0.15, 0.25
 # A match agrees with a pose up to this square of its error over the expected one (three numbers).
 AGREES = 12.0
 STEPS = 8
