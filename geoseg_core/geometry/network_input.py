@@ -171,7 +171,7 @@ def network_images(images: Sequence[np.ndarray], placements: Sequence[Placement]
     """(V, 3, h, w) float32 in [0, 1]: images (H, W, 3) uint8 as placed; margins are white.
 
     Args:
-        kernel: "bicubic" (VGGT) or "lanczos" (Pi3).
+        kernel: "bicubic" (VGGT), "lanczos" (Pi3) or "quick" (the small network).
     """
     height, width = placements[0].canvas
     batch = torch.ones(len(images), 3, height, width)
@@ -186,7 +186,14 @@ def network_images(images: Sequence[np.ndarray], placements: Sequence[Placement]
 
 
 def resample(image: np.ndarray, size: tuple[int, int], kernel: str) -> np.ndarray:
-    """(H, W, 3) uint8 to (height, width, 3) uint8: columns first, rounded, then rows."""
+    """(H, W, 3) uint8 to (height, width, 3) uint8: columns first, rounded, then rows.
+
+    "quick" is torch's own bicubic: twenty times quicker, and a level or two off what the published networks saw.
+    """
+    if kernel == "quick":
+        channels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+        found = F.interpolate(channels, size, mode="bicubic", antialias=True)
+        return np.asarray(found[0].permute(1, 2, 0).numpy())
     wide = _weighted(torch.from_numpy(np.ascontiguousarray(image)).float(), size[1], kernel, 1)
     return _weighted(wide, size[0], kernel, 0).to(torch.uint8).numpy()
 

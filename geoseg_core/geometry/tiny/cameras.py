@@ -17,7 +17,7 @@ HIDDEN = 0.7
 LEAST_SUPPORT = 3.0
 # With less support than this from the first view, a view is tried against the others as well.
 GOOD_SUPPORT = 30.0
-# So often a pose looks for better matches near where it expects them.
+# So often a pose looks for better matches near where it expects them, each time with its part of the places.
 GUIDED_ROUNDS = 2
 
 
@@ -84,8 +84,9 @@ def join(output: TinyOutput, first: int, second: int, focals: np.ndarray) -> Rel
     start = cell_centres(*output.log_depth.shape[-2:])[evidence.first.hidden < HIDDEN].to(output.log_depth.device)
     matches = match(output, start, first, second)
     pose = relative_pose(matches, pair, evidence.log_likelihood)
-    for _ in range(GUIDED_ROUNDS if pose.support else 0):
-        pose = refined_pose(pose, match(output, start, first, second, pose), matches, pair)
+    for number in range(GUIDED_ROUNDS if pose.support else 0):
+        guided = match(output, start[number::GUIDED_ROUNDS], first, second, pose)
+        pose = refined_pose(pose, guided, matches, pair)
     return pose
 
 

@@ -105,7 +105,7 @@ class TinyEncoder:
         """
         device = self.model.nowhere.device
         placements = pi3_placements([view.size for view in frames.views], self.config.pixels, PATCH)
-        images = network_images([view.image for view in frames.views], placements, "bicubic").to(device)
+        images = network_images([view.image for view in frames.views], placements, "quick").to(device)
         with self.config.trunk_types(device):
             output = self.model(images[None])
         cameras = solve_cameras(output)

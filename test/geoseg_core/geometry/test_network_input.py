@@ -113,6 +113,13 @@ def test_resampling_is_that_of_pillow(kernel: str, size: tuple[int, int]) -> Non
     assert different.max() <= 1 and (different > 0).mean() < 0.002
 
 
+@pytest.mark.parametrize("size", [(13, 20), (61, 70), (31, 20)])
+def test_quick_resampling_is_bicubic_but_for_a_level_or_two(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (31, 47, 3), dtype=np.uint8)
+    different = np.abs(resample(image, size, "quick").astype(int) - resample(image, size, "bicubic").astype(int))
+    assert different.max() <= 2 and (different > 0).mean() < 0.02
+
+
 def test_an_image_thinner_than_a_patch_is_refused() -> None:
     with pytest.raises(BadInput, match="1000x3"):
         vggt_placement((3, 1000))
