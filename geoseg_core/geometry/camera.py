@@ -39,16 +39,14 @@ def ray_grid(intrinsics: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray,
 @lru_cache(maxsize=16)
 def _ray_grid(intrinsics: bytes, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     inverse = np.linalg.inv(np.frombuffer(intrinsics).reshape(3, 3))
-    v, u = np.mgrid[: size[0], : size[1]].astype(np.float64)
-    grids = tuple((inverse[row, 0] * u + inverse[row, 1] * v + inverse[row, 2]).astype(np.float32) for row in (0, 1))
+    v, u = np.arange(size[0], dtype=np.float64)[:, None], np.arange(size[1], dtype=np.float64)
+    grids = tuple((inverse[row, 0] * u + (inverse[row, 1] * v + inverse[row, 2])).astype(np.float32) for row in (0, 1))
     for grid in grids:
         grid.setflags(write=False)
     return grids[0], grids[1]
 
 
-def project(
-    points: np.ndarray, intrinsics: np.ndarray, camera_to_world: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def project(points: np.ndarray, intrinsics: np.ndarray, camera_to_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """World points (N, 3) to pixels (N, 2) and depth along z (N,) metres.
 
     Points at or behind the camera plane have depth <= 0 and meaningless pixels.

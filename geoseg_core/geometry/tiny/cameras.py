@@ -81,7 +81,7 @@ def solve_cameras(output: TinyOutput) -> SolvedCameras:
 def join(output: TinyOutput, first: int, second: int, focals: np.ndarray) -> RelativePose:
     """The pose of one view to another from the places that both see."""
     pair, evidence = (focals[first], focals[second]), Evidence(output, first, second)
-    start = cell_centres(*output.log_depth.shape[-2:])[evidence.first.hidden < HIDDEN].to(output.log_depth.device)
+    start = cell_centres(*output.log_depth.shape[-2:])[evidence.hidden < HIDDEN].to(output.log_depth.device)
     matches = match(output, start, first, second)
     pose = relative_pose(matches, pair, evidence.log_likelihood)
     for number in range(GUIDED_ROUNDS if pose.support else 0):
@@ -90,9 +90,7 @@ def join(output: TinyOutput, first: int, second: int, focals: np.ndarray) -> Rel
     return pose
 
 
-def match(
-    output: TinyOutput, points_px: Tensor, first: int, second: int, pose: RelativePose | None = None
-) -> Matches:
+def match(output: TinyOutput, points_px: Tensor, first: int, second: int, pose: RelativePose | None = None) -> Matches:
     """Pixels (N, 2) of the first view, followed into the second, those that come back to their coarse cell;
     guided by a pose if there is one."""
     height, width = output.log_depth.shape[-2:]

@@ -24,7 +24,7 @@ AHEAD = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """The coarse cells of one view, and where the other view may show them.
+    """Every other coarse cell of one view, as on a chessboard, and where the other view may show it.
 
     Attributes:
         offsets: (N, 2) from the image's centre, in widths of the image.
@@ -39,18 +39,20 @@ class Places:
     hidden: Tensor
 
     @classmethod
-    def of(cls, output: TinyOutput, view: int, other: int) -> "Places":
-        """Those of a view of one scene (B = 1)."""
+    def of(cls, output: TinyOutput, view: int, found: Tensor) -> "Places":
+        """Those of a view of one scene (B = 1), from the chances of all its cells, `coarse_chances`."""
         height, width = output.log_depth.shape[-2:]
-        centres = cell_centres(height, width)
+        grid = (height // COARSE, width // COARSE)
+        rows, columns = torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij")
+        kept = ((rows + columns) % 2 == 0).flatten()
+        centres = cell_centres(height, width)[kept]
         centre = centres.new_tensor(((width - 1) / 2, (height - 1) / 2))
         column, row = centres.round().long().unbind(dim=-1)
         depth = output.log_depth[0, view].cpu()[row, column].exp()
-        described = output.coarse[0, view].flatten(1).mT[None]
-        found = coarse_logits(described, output.coarse[:, other], output.nowhere)[0].softmax(dim=-1).cpu()
-        grid = (height // COARSE, width // COARSE)
-        chances = neighbourhood(found[:, :-1].unflatten(-1, grid))
-        return cls((centres - centre) / width, depth.float(), chances, found[:, -1])
+        found = found[kept]
+        return cls(
+            (centres - centre) / width, depth.float(), neighbourhood(found[:, :-1].unflatten(-1, grid)), found[:, -1]
+        )
 
     def lifted(self, focals: Tensor) -> Tensor:
         """Points (G, N, 3) in the view's camera frame, for focal lengths (G,) in widths of the image."""
@@ -73,10 +75,16 @@ class Places:
 
 
 class Evidence:
-    """What two views of one scene (B = 1) say of their relative pose."""
+    """What two views of one scene (B = 1) say of their relative pose.
+
+    Attributes:
+        hidden: (h*w,) chance of each coarse cell of the first view that the second does not show it.
+    """
 
     def __init__(self, output: TinyOutput, first: int, second: int) -> None:
-        self.first, self.second = Places.of(output, first, second), Places.of(output, second, first)
+        there, back = coarse_chances(output, first, second), coarse_chances(output, second, first)
+        self.hidden = there[:, -1]
+        self.first, self.second = Places.of(output, first, there), Places.of(output, second, back)
 
     def log_likelihood(self, parameters: np.ndarray) -> np.ndarray:
         """(G,) of poses (G, 9), the parameters of `relative.py`."""
@@ -87,3 +95,9 @@ class Evidence:
         backward = scales[:, None, None] * self.second.lifted(second) @ turns.mT + shifts
         total = self.first.log_likelihood(forward, second) + self.second.log_likelihood(backward, first)
         return total.double().numpy()
+
+
+def coarse_chances(output: TinyOutput, view: int, other: int) -> Tensor:
+    """(h*w, h*w + 1) chances of each coarse cell of a view to be in each cell of the other, and in none, on the CPU."""
+    described = output.coarse[0, view].flatten(1).mT[None]
+    return coarse_logits(described, output.coarse[:, other], output.nowhere)[0].softmax(dim=-1).cpu()

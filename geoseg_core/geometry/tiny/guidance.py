@@ -10,7 +10,7 @@ from geoseg_core.geometry.tiny.matching import cell_centres
 from geoseg_core.geometry.tiny.relative import DEPTH_PART
 
 # Expected distance from the epipolar line, in widths of the image; along it at least as much.
-ASIDE = 0.07
+ASIDE = 0.05
 AHEAD = 1e-3
 
 
