@@ -46,7 +46,9 @@ def _ray_grid(intrinsics: bytes, size: tuple[int, int]) -> tuple[np.ndarray, np.
     return grids[0], grids[1]
 
 
-def project(points: np.ndarray, intrinsics: np.ndarray, camera_to_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def project(
+    points: np.ndarray, intrinsics: np.ndarray, camera_to_world: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """World points (N, 3) to pixels (N, 2) and depth along z (N,) metres.
 
     Points at or behind the camera plane have depth <= 0 and meaningless pixels.

@@ -46,7 +46,9 @@ class TransformTree:
         self._history_ns = history_ns
         self._edges: dict[str, Edge] = {}
 
-    def insert(self, parent: str, child: str, stamp_ns: int, child_to_parent: np.ndarray, static: bool = False) -> None:
+    def insert(
+        self, parent: str, child: str, stamp_ns: int, child_to_parent: np.ndarray, static: bool = False
+    ) -> None:
         """Remember where `child` is in `parent` at one time; a pose with the same stamp is replaced.
 
         Raises:
@@ -209,14 +211,12 @@ def pose_parts(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     m, trace = rotation, np.trace(rotation)
     squares = np.array([*(2 * np.diag(m) - trace), trace])
     largest = int(np.argmax(squares))
-    pairs = np.array(
-        [
-            [1 + squares[0], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]],
-            [m[0, 1] + m[1, 0], 1 + squares[1], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]],
-            [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], 1 + squares[2], m[1, 0] - m[0, 1]],
-            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], 1 + squares[3]],
-        ]
-    )
+    pairs = np.array([
+        [1 + squares[0], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]],
+        [m[0, 1] + m[1, 0], 1 + squares[1], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]],
+        [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], 1 + squares[2], m[1, 0] - m[0, 1]],
+        [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], 1 + squares[3]],
+    ])
     quaternion = pairs[largest] / np.linalg.norm(pairs[largest])
     translation = np.asarray(matrix, np.float64)[:3, 3].copy()
     return translation, quaternion if quaternion[3] >= 0 else -quaternion

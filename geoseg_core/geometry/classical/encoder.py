@@ -94,7 +94,9 @@ class ClassicalEncoder:
         placed = self._place(frames, features)
         anchor = frames.views[0].camera_to_world
         to_world = np.eye(4) if anchor is None else anchor
-        views = tuple(self._view(view.size, placed.get(index), to_world) for index, view in enumerate(frames.views))
+        views = tuple(
+            self._view(view.size, placed.get(index), to_world) for index, view in enumerate(frames.views)
+        )
         return ClassicalScene(frames, views, tuple(index in placed for index in range(len(features))))
 
     def _place(self, frames: FrameSet, features: list[Features]) -> dict[int, Placed]:

@@ -41,12 +41,10 @@ def match_features(first: Features, second: Features, ratio: float) -> tuple[np.
             for start in range(0, len(first.descriptors), ROWS)]  # fmt: skip
     best, similarity = (np.concatenate(each) for each in zip(*rows, strict=True))
     distance = np.sqrt(np.maximum(2 - 2 * similarity, 0))
-    back = np.concatenate(
-        [
-            _two_best(second.descriptors[start : start + ROWS], first.descriptors)[0][:, 0]
-            for start in range(0, len(second.descriptors), ROWS)
-        ]
-    )
+    back = np.concatenate([
+        _two_best(second.descriptors[start : start + ROWS], first.descriptors)[0][:, 0]
+        for start in range(0, len(second.descriptors), ROWS)
+    ])
     mutual = back[best[:, 0]] == np.arange(len(best))
     chosen = np.flatnonzero(mutual & (distance[:, 0] < ratio * distance[:, 1]))
     return _without_repeats(first.points_px[chosen], second.points_px[best[chosen, 0]])

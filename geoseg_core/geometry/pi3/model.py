@@ -63,7 +63,9 @@ class Pi3Trunk(nn.Module):
         self.register_token = nn.Parameter(0.02 * torch.randn(1, 1, sizes.registers, config.width))
         self.register_buffer("image_mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("image_std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
-        self.encoder = VisionTransformer(config.encoder, config.width, image_size=config.image_size, patch=config.patch)
+        self.encoder = VisionTransformer(
+            config.encoder, config.width, image_size=config.image_size, patch=config.patch
+        )
         self.decoder = decoder_blocks(sizes, config.width)
         self.point_decoder = HeadDecoder(heads, 2 * config.width, heads.dense_out)
         self.conf_decoder = HeadDecoder(heads, 2 * config.width, heads.dense_out)

@@ -61,7 +61,9 @@ def key_mask(posed: Tensor, patches: int) -> Tensor | None:
 
 
 @lru_cache(KEPT_SIZES)
-def quarter_table(grid: tuple[int, int], bands: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
+def quarter_table(
+    grid: tuple[int, int], bands: int, base: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Cosines and sines (h*w, 2, bands) of column and row of each patch, from 0."""
     with torch.inference_mode(False):
         rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
