@@ -199,17 +199,13 @@ def squared_errors(matches: Matches, parameters: np.ndarray) -> np.ndarray:
     return (without(along, off) ** 2).sum(axis=-1)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # steps too far, which are not taken
 def refine(matches: Matches, start: np.ndarray, focals: tuple[float, float]) -> np.ndarray:
     """Levenberg-Marquardt from parameters (9,): rotation vector, translation, log scale, two log focal lengths.
 
     The depth of each match in the first view is solved for as well and eliminated (Schur complement).
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # steps too far, which are not taken
-        return _refine(matches, start, np.log(focals))
-
-
-def _refine(matches: Matches, start: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    damping, best = 1e-3, start
+    prior, damping, best = np.log(focals), 1e-3, start
     deeper = np.zeros(len(matches.weight))
     for _ in range(STEPS):
         off, along = misses(matches, np.concatenate((best[None], best + DELTA * np.eye(9))), deeper)

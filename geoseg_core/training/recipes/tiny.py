@@ -3,7 +3,6 @@
 Dense losses alone; the cameras follow from matches and depth without being trained.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,8 +20,8 @@ from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.config import OptimiserConfig, TrainingConfig
 from geoseg_core.training.geometry_metrics import depth_figures, depth_rows, pose_figures
 from geoseg_core.training.losses.places import mean_where, place_loss, shares
-from geoseg_core.training.sources import DataConfig, Source, make_source
-from geoseg_core.training.task import Task
+from geoseg_core.training.source_task import SourceTask
+from geoseg_core.training.sources import DataConfig
 from geoseg_core.weights.chosen import config_metadata
 
 SCALES = (1, 2, 4, 8)
@@ -59,15 +58,13 @@ class TinyRecipe(TrainingConfig):
     loss: TinyLossConfig = field(default_factory=TinyLossConfig)
 
 
-class TinyTask(Task):
+class TinyTask(SourceTask):
     """Trains a TinyGeometry."""
 
     config: TinyRecipe
 
     def __init__(self, config: TinyRecipe) -> None:
-        super().__init__(config)
-        self.source: Source = make_source(config.data, PATCH)
-        self.data_on_device = self.source.on_device
+        super().__init__(config, config.data, PATCH)
 
     def model(self) -> TinyGeometry:
         """A new model."""
@@ -76,14 +73,6 @@ class TinyTask(Task):
     def stored(self) -> dict[str, str]:
         """The sizes of the network."""
         return config_metadata(self.config.model)
-
-    def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:
-        """Views of the data source."""
-        return self.source.batch(step, seeds, device)
-
-    def held_out(self, seeds: Sequence[int], device: torch.device) -> Sample:
-        """The same views however long the training is."""
-        return self.source.batch(0, seeds, device)
 
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
         """All losses, each with its share."""

@@ -4,7 +4,6 @@ Pairs are two views of a scene, or one image and a changed copy of it, which nee
 gives the features stays as it is.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,8 +25,8 @@ from geoseg_core.training.config import OptimiserConfig, TrainingConfig
 from geoseg_core.training.losses.masks import dice_loss, focal_loss
 from geoseg_core.training.mask_pictures import mask_rows
 from geoseg_core.training.single_image import ImagePairs, ImagePairsConfig, image_pairs
-from geoseg_core.training.sources import DataConfig, Source, make_source
-from geoseg_core.training.task import Task
+from geoseg_core.training.source_task import SourceTask
+from geoseg_core.training.sources import DataConfig
 from geoseg_core.weights.chosen import choose_weights, config_metadata, stored_config
 from geoseg_core.weights.loading import load_checkpoint
 
@@ -93,15 +92,13 @@ class MaskPairs:
     truth: Tensor
 
 
-class UnionHeadTask(Task):
+class UnionHeadTask(SourceTask):
     """Trains a UnionHead on samples with instance ids."""
 
     config: UnionHeadRecipe
 
     def __init__(self, config: UnionHeadRecipe) -> None:
-        super().__init__(config)
-        self.source: Source = make_source(config.data, PATCH)
-        self.data_on_device = self.source.on_device
+        super().__init__(config, config.data, PATCH)
         path = choose_weights(config.encoder).path
         self._encoder = TinyGeometry(stored_config(path, TinyConfig())).eval().requires_grad_(False)
         load_checkpoint(self._encoder, path)
@@ -113,14 +110,6 @@ class UnionHeadTask(Task):
     def stored(self) -> dict[str, str]:
         """The sizes of the head."""
         return config_metadata(self.config.model)
-
-    def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:
-        """Views of the data source."""
-        return self.source.batch(step, seeds, device)
-
-    def held_out(self, seeds: Sequence[int], device: torch.device) -> Sample:
-        """The same views however long the training is."""
-        return self.source.batch(0, seeds, device)
 
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
         """Focal and dice loss of the masks that are found in one of the views."""

@@ -5,7 +5,6 @@ leaves parts of it as they are (aggregator. to train heads alone), `teacher.weig
 cameras in place of the data.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,8 +28,8 @@ from geoseg_core.training.losses.teacher import taught
 from geoseg_core.training.losses.track_truth import TrueTracks, random_queries, true_tracks
 from geoseg_core.training.losses.tracks import confidence_loss, track_loss, visibility_loss
 from geoseg_core.training.losses.truth import GeometryTruth, geometry_truth
-from geoseg_core.training.sources import DataConfig, Source, make_source
-from geoseg_core.training.task import Task
+from geoseg_core.training.source_task import SourceTask
+from geoseg_core.training.sources import DataConfig
 from geoseg_core.weights.chosen import config_metadata
 
 LAYERS = (1, 3, 4, 5)
@@ -102,18 +101,16 @@ class Vggt1bRecipe(VggtRecipe):
     )
 
 
-class VggtTask(Task):
+class VggtTask(SourceTask):
     """Trains a Vggt on samples with depth, intrinsics and poses, or on images alone with a teacher."""
 
     config: VggtRecipe
 
     def __init__(self, config: VggtRecipe) -> None:
-        super().__init__(config)
+        super().__init__(config, config.data, config.model.patch)
         self.heads = tuple(head for head in config.model.heads if getattr(config.loss, head) > 0)
         if not self.heads:
             raise BadConfig(f"loss: expected a share above 0 for one of {list(config.model.heads)}, got none")
-        self.source: Source = make_source(config.data, config.model.patch)
-        self.data_on_device = self.source.on_device
         teacher = config.teacher
         self._teacher = Vggt.from_checkpoint(teacher.weights, teacher.model) if teacher.weights else None
 
@@ -124,14 +121,6 @@ class VggtTask(Task):
     def stored(self) -> dict[str, str]:
         """The sizes of the network."""
         return config_metadata(self.config.model)
-
-    def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:
-        """Views of the data source."""
-        return self.source.batch(step, seeds, device)
-
-    def held_out(self, seeds: Sequence[int], device: torch.device) -> Sample:
-        """The same views however long the training is."""
-        return self.source.batch(0, seeds, device)
 
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
         """All losses of the heads that have a share."""
