@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from geoseg_core.config import setting
+from geoseg_core.cross_view.transferred import TransferredMasks
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.camera import inside, project
 from geoseg_core.geometry.encoder import ViewGeometry
@@ -38,19 +39,9 @@ class CrossViewConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Transfer:
-    """K masks in V views.
+class Transfer(TransferredMasks):
+    """Masks with their voxels: `voxels` (K, M) bool, which foreground voxels belong to which mask."""
 
-    Attributes:
-        masks: per view (K, H, W) bool.
-        visibility: (V, K) of `Visibility`.
-        scores: (V, K) float in [0, 1].
-        voxels: (K, M) bool, which foreground voxels belong to which mask.
-    """
-
-    masks: tuple[np.ndarray, ...]
-    visibility: np.ndarray
-    scores: np.ndarray
     voxels: np.ndarray
 
 

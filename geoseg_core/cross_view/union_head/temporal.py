@@ -12,16 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geoseg_core.cross_view.transferred import TransferredMasks, checked_masks, no_masks
 from geoseg_core.cross_view.union_head.looks import MatchedScene, Pair, coarse_points, whole_pairs
 from geoseg_core.cross_view.union_head.transfer import (
     Decoded,
     UnionHeadTransfer,
-    UnionTransfer,
-    check_masks,
     expected_overlap,
     gathered,
     network_mask,
-    no_masks,
 )
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.memory.attention import MemoryAttention
@@ -75,7 +73,7 @@ class TemporalTransfer:
         object_ids: Sequence[int],
         frame: int,
         prompted: bool = False,
-    ) -> UnionTransfer:
+    ) -> TransferredMasks:
         """Carry masks (K, H, W) of view `source` into all views, and remember what was found.
 
         Args:
@@ -87,11 +85,11 @@ class TemporalTransfer:
             BadInput: as for `UnionHeadTransfer`, other ids than masks, or a frame before the newest of an object; the
                 memory is unchanged then.
         """
-        masks = check_masks(scene, source, masks)
+        masks = checked_masks(scene.frames, source, masks)
         self._check(masks, object_ids, frame)
         marked = [network_mask(mask, scene.placements[source], row) for row, mask in enumerate(masks)]
         if not marked:
-            return no_masks(scene)
+            return no_masks(scene.frames)
         config = self.transfer.config.views
         coarse = coarse_points(scene, source, marked, config)
         pairs = whole_pairs(scene, source, marked, coarse, config)

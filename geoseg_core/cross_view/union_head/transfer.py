@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from geoseg_core.config import setting
+from geoseg_core.cross_view.transferred import TransferredMasks, checked_masks, no_masks, state_of
 from geoseg_core.cross_view.union_head.ego_exo import EgoExoConfig
 from geoseg_core.cross_view.union_head.looks import (
     Coarse,
@@ -44,21 +45,6 @@ class UnionTransferConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class UnionTransfer:
-    """K masks in V views.
-
-    Attributes:
-        masks: per view (K, H, W) bool; those of the source view are as given.
-        visibility: (V, K) of `Visibility`.
-        scores: (V, K) in [0, 1], the overlap with the truth that the head's own chances let expect; not calibrated.
-    """
-
-    masks: tuple[np.ndarray, ...]
-    visibility: np.ndarray
-    scores: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
 class Decoded:
     """What the head says of a pair.
 
@@ -84,17 +70,17 @@ class UnionHeadTransfer:
         self.head, self.config = head.eval(), config
 
     @torch.inference_mode()
-    def __call__(self, scene: MatchedScene, source: int, masks: np.ndarray) -> UnionTransfer:
+    def __call__(self, scene: MatchedScene, source: int, masks: np.ndarray) -> TransferredMasks:
         """Carry masks (K, H, W) of view `source` into all views.
 
         Raises:
             BadInput: a set of one view, masks of another size than the view, or a mask that is empty, covers the whole
                 view, or lies where the network does not look.
         """
-        masks = check_masks(scene, source, masks)
+        masks = checked_masks(scene.frames, source, masks)
         marked = [network_mask(mask, scene.placements[source], row) for row, mask in enumerate(masks)]
         if not marked:
-            return no_masks(scene)
+            return no_masks(scene.frames)
         coarse = coarse_points(scene, source, marked, self.config.views)
         decoded = self.decode(self._pairs(scene, source, masks, marked, coarse))
         return gathered(scene, source, masks, coarse, [each.logits for each in decoded])
@@ -122,28 +108,6 @@ class UnionHeadTransfer:
     def _types(self, device: torch.device) -> AbstractContextManager:
         autocast = self.config.precision == "autocast"
         return torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext()
-
-
-def check_masks(scene: MatchedScene, source: int, masks: np.ndarray) -> np.ndarray:
-    """The masks as bool.
-
-    Raises:
-        BadInput: see `UnionHeadTransfer`.
-    """
-    views = scene.frames.views
-    if len(views) < 2:
-        raise BadInput(f"expected at least two views to carry masks between, got {len(views)}; wait for other cameras")
-    if not 0 <= source < len(views):
-        raise BadInput(f"expected a source view from 0 to {len(views) - 1}, got {source}")
-    height, width = views[source].size
-    if masks.ndim != 3 or masks.shape[1:] != (height, width):
-        raise BadInput(f"masks: expected (K, {height}, {width}), got {masks.shape}; mark objects in that view's image")
-    masks = masks.astype(bool)
-    for row, mask in enumerate(masks):
-        if not mask.any() or mask.all():
-            what = "covers the whole view" if mask.any() else "is empty"
-            raise BadInput(f"mask {row}: expected an object in view {source}, got a mask that {what}; mark it again")
-    return masks
 
 
 def network_mask(mask: np.ndarray, place: Placement, row: int) -> np.ndarray:
@@ -177,7 +141,7 @@ def batch_of(pairs: Sequence[Pair], device: torch.device) -> HeadInput:
 
 def gathered(
     scene: MatchedScene, source: int, masks: np.ndarray, coarse: Coarse, logits: list[Tensor]
-) -> UnionTransfer:
+) -> TransferredMasks:
     """The logits of all pairs, objects in turn, as masks of all views."""
     found, states, scores = [], [], []
     targets = len(coarse.targets)
@@ -193,24 +157,7 @@ def gathered(
         found.append(there)
         states.append([state_of(mask, coarse.points_px[k][index], view.size) for k, mask in enumerate(there)])
         scores.append(expected_overlap(maps).tolist())
-    return UnionTransfer(tuple(found), np.array(states), np.array(scores))
-
-
-def no_masks(scene: MatchedScene) -> UnionTransfer:
-    """What no mask becomes."""
-    views = scene.frames.views
-    empty = tuple(np.zeros((0, *view.size), bool) for view in views)
-    return UnionTransfer(empty, np.zeros((len(views), 0), int), np.zeros((len(views), 0)))
-
-
-def state_of(mask: np.ndarray, points_px: np.ndarray, size: tuple[int, int]) -> Visibility:
-    """An object without a mask is out of view where most of its points were followed out of the image."""
-    if mask.any():
-        return Visibility.VISIBLE
-    height, width = size
-    x, y = points_px.T
-    outside = (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
-    return Visibility.OUT_OF_VIEW if outside.mean() > 0.5 else Visibility.OCCLUDED
+    return TransferredMasks(tuple(found), np.array(states), np.array(scores))
 
 
 def expected_overlap(logits: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from safetensors.numpy import load_file
 from small_models import small_vggt
 
+from geoseg_core.cross_view.transferred import state_of
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig
 from geoseg_core.cross_view.union_head.ego_exo import EgoExoConfig
 from geoseg_core.cross_view.union_head.looks import Coarse, encoded_pairs, returning, window_of_map
@@ -18,7 +19,6 @@ from geoseg_core.cross_view.union_head.transfer import (
     UnionHeadTransfer,
     UnionTransferConfig,
     expected_overlap,
-    state_of,
 )
 from geoseg_core.cross_view.union_head.windows import UNSEEN, Letterbox, Window
 from geoseg_core.errors import BadInput
