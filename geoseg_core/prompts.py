@@ -36,6 +36,16 @@ class Prompt:
         """One positive point at column `u`, row `v` of a camera's image."""
         return cls(camera, points_px=np.array([[u, v]], float), positive=np.ones(1, bool))
 
+    @property
+    def has_mask(self) -> bool:
+        """Whether a mask of at least one pixel was given."""
+        return self.mask is not None and bool(self.mask.any())
+
+    @property
+    def is_points_alone(self) -> bool:
+        """Whether it points, and says nothing of the extent."""
+        return self.box_px is None and not self.has_mask and not self.text
+
     def check(self, frames: FrameSet) -> None:
         """Refuse a prompt that says nothing or lies outside its view.
 
@@ -57,6 +67,5 @@ class Prompt:
             raise BadInput(f"prompt box: expected u_min < u_max and v_min < v_max, got {self.box_px.tolist()}")
         if self.mask is not None and self.mask.shape != (height, width):
             raise BadInput(f"prompt mask: expected the image's size {(height, width)}, got {self.mask.shape}")
-        has_mask = self.mask is not None and self.mask.any()
-        if not (self.positive.any() or self.box_px is not None or has_mask or self.text):
+        if not (self.positive.any() or self.box_px is not None or self.has_mask or self.text):
             raise BadInput("prompt: expected a positive point, a box, a mask or a text, got none")

@@ -1,14 +1,18 @@
 """Objects that are followed: masks of tracked things, and flat things carried by static reprojection."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from geoseg_core.cross_view.reprojection import CrossViewConfig, Transfer, visibility, warp_mask
+from geoseg_core.cross_view.reprojection import ReprojectionConfig, Transfer, visibility, warp_mask
 from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.geometry.encoder import ViewGeometry
+from geoseg_core.geometry.pointmap import lift
 from geoseg_core.instances.lifting import labelled_cloud
 from geoseg_core.instances.segmenter import Layout
+from geoseg_core.instances.store import Stored, read_array, read_facts, read_list
 from geoseg_core.instances.tracks import Track
 from geoseg_core.instances.voxels import lab
 from geoseg_core.results import LabelledCloud, ObjectMask, ViewMasks, Visibility
@@ -55,7 +59,7 @@ def moved_thing(thing: FlatThing, moved: Similarity) -> FlatThing:
     return replace(thing, keyframes=tuple(replace(key, view=moved.view(key.view)) for key in thing.keyframes))
 
 
-def flat_masks_now(thing: FlatThing, layout: Layout, config: CrossViewConfig) -> tuple[ObjectMask, ...]:
+def flat_masks_now(thing: FlatThing, layout: Layout, config: ReprojectionConfig) -> tuple[ObjectMask, ...]:
     """A flat thing in every view of a set. A camera's own keyframe is trusted before those of others."""
     points = thing.points()
     masks = []
@@ -67,6 +71,57 @@ def flat_masks_now(thing: FlatThing, layout: Layout, config: CrossViewConfig) ->
         score, state = mean_confidence(goal, mask), visibility(mask, points, goal)
         masks.append(ObjectMask(thing.object_id, mask, score, state, thing.label))
     return tuple(masks)
+
+
+def stored_things(things: list[FlatThing]) -> Stored:
+    """Flat things for a memory file."""
+    arrays: dict[str, np.ndarray] = {}
+    for number, thing in enumerate(things):
+        for index, key in enumerate(thing.keyframes):
+            prefix = f"flat.{number}.{index}."
+            parts = {
+                "depth_m": key.view.depth_m, "intrinsics": key.view.intrinsics, "mask": key.mask.astype(np.uint8),
+                "camera_to_world": key.view.camera_to_world,
+            }  # fmt: skip
+            arrays |= {prefix + name: part for name, part in parts.items()}
+    facts = [
+        {"id": thing.object_id, "label": thing.label, "cameras": [key.camera for key in thing.keyframes],
+         "first_seen_ns": thing.first_seen_ns, "last_seen_ns": thing.last_seen_ns}
+        for thing in things
+    ]  # fmt: skip
+    return Stored(arrays, {"flat": facts})
+
+
+def restored_things(stored: Stored) -> dict[int, FlatThing]:
+    """Flat things of a memory file by id.
+
+    Raises:
+        KeyError, TypeError, ValueError: they are not whole.
+    """
+    facts = read_list(stored.facts["flat"])
+    things = [_restored(fact, stored.arrays, f"flat.{number}.") for number, fact in enumerate(facts)]
+    if len(found := {thing.object_id: thing for thing in things}) < len(things):
+        raise ValueError(f"flat: expected distinct ids, got {[thing.object_id for thing in things]}")
+    return found
+
+
+def _restored(fact: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> FlatThing:
+    object_id, label, first_ns, last_ns = read_facts(fact)
+    keyframes = []
+    for index, camera in enumerate(read_list(fact["cameras"])):
+        name = f"{prefix}{index}."
+        depth_m = read_array(arrays, name + "depth_m", 2, np.float32)
+        mask = read_array(arrays, name + "mask", 2, np.uint8)
+        intrinsics = read_array(arrays, name + "intrinsics", 2, np.float64)
+        pose = read_array(arrays, name + "camera_to_world", 2, np.float64)
+        if mask.shape != depth_m.shape or intrinsics.shape != (3, 3) or pose.shape != (4, 4) or intrinsics[0, 0] <= 0:
+            raise ValueError(f"{name}: expected a mask, depth, intrinsics and pose that fit together")
+        confidence = (depth_m > 0).astype(np.float32)
+        view = ViewGeometry(depth_m, confidence, intrinsics, pose, lift(depth_m, intrinsics, pose))
+        keyframes.append(Keyframe(str(camera), view, mask > 0))
+    if not keyframes:
+        raise ValueError(f"{prefix}: expected a keyframe")
+    return FlatThing(object_id, label, tuple(keyframes), first_ns, last_ns)
 
 
 def track_masks_now(tracks: list[Track], layout: Layout) -> list[tuple[ObjectMask, ...]]:

@@ -22,10 +22,9 @@ from geoseg_core.results import Visibility
 
 
 @dataclass(frozen=True)
-class CrossViewConfig:
-    """How masks are carried into other views."""
+class ReprojectionConfig:
+    """How masks are carried through depth."""
 
-    method: str = setting("rgbd", "how masks are carried between views", choices=("rgbd",))
     whole_share: float = setting(0.85, "a thing that a mask covers to this part belongs to it wholly", "", 0.5, 1.0)
     none_share: float = setting(0.1, "a thing that a mask covers to less than this part does not", "", 0.0, 0.5)
     colour_weight: float = setting(0.15, "cost of a colour step of 1 (CIE Lab) where a mask divides a thing",
@@ -45,7 +44,7 @@ class Transfer(TransferredMasks):
     voxels: np.ndarray
 
 
-def transfer_masks(layout: Layout, source: int, masks: np.ndarray, config: CrossViewConfig) -> Transfer:
+def transfer_masks(layout: Layout, source: int, masks: np.ndarray, config: ReprojectionConfig) -> Transfer:
     """Carry masks (K, H, W) bool of view `source` into all views of a set.
 
     In the source view itself the masks stay as they are. All K are carried at once and independently of each other.
@@ -78,7 +77,7 @@ def transfer_masks(layout: Layout, source: int, masks: np.ndarray, config: Cross
 
 
 def lift_masks(
-    layout: Layout, source: int, masks: np.ndarray, config: CrossViewConfig
+    layout: Layout, source: int, masks: np.ndarray, config: ReprojectionConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """Voxels (K, M) bool of each mask, and how sure that is (K,): the share of the mask's pixels explained."""
     foreground = layout.foreground
@@ -113,7 +112,7 @@ def thing_labels(layout: Layout) -> np.ndarray:
 
 
 def divide(
-    layout: Layout, members: np.ndarray, hits: np.ndarray, seen: np.ndarray, config: CrossViewConfig
+    layout: Layout, members: np.ndarray, hits: np.ndarray, seen: np.ndarray, config: ReprojectionConfig
 ) -> np.ndarray:
     """Which voxels `members` (N,) of a thing belong to a mask that covers part of it: (N,) bool.
 
@@ -142,7 +141,7 @@ def flat_masks(layout: Layout, source: int, masks: np.ndarray, share: float) -> 
     return lying & enough[:, None, None]
 
 
-def sinks(layout: Layout, source: int, target: int, mask: np.ndarray, config: CrossViewConfig) -> bool:
+def sinks(layout: Layout, source: int, target: int, mask: np.ndarray, config: ReprojectionConfig) -> bool:
     """Whether much of what a mask (H, W) shows is background in another view: too low for the depth noise there."""
     shown = np.flatnonzero(mask & (layout.scene.views[source].depth_m > 0))
     points = layout.scene.views[source].points.reshape(-1, 3)[shown[:: 1 + len(shown) // 400]]
@@ -152,14 +151,14 @@ def sinks(layout: Layout, source: int, target: int, mask: np.ndarray, config: Cr
     return bool(len(points) and layout.background[target][rows, columns].mean() > config.sunk_share)
 
 
-def warp_flat(layout: Layout, source: int, target: int, flat: np.ndarray, config: CrossViewConfig) -> np.ndarray:
+def warp_flat(layout: Layout, source: int, target: int, flat: np.ndarray, config: ReprojectionConfig) -> np.ndarray:
     """A mask (H, W) on background surfaces, asked for by every background pixel of the target view."""
     goal, start = layout.scene.views[target], layout.scene.views[source]
     return warp_mask(goal, start, flat, layout.background[target] & (goal.depth_m > 0), config)
 
 
 def warp_mask(
-    goal: ViewGeometry, start: ViewGeometry, mask: np.ndarray, candidates: np.ndarray, config: CrossViewConfig
+    goal: ViewGeometry, start: ViewGeometry, mask: np.ndarray, candidates: np.ndarray, config: ReprojectionConfig
 ) -> np.ndarray:
     """Pixels `candidates` (H, W) of view `goal` whose surface view `start` sees inside its `mask`; holes closed.
 

@@ -83,6 +83,13 @@ class InstanceSegmenter:
         for track in self.keeper.tracks:
             track.points, track.velocity = moved.apply(track.points), np.zeros(3)
 
+    def flush_camera(self, camera: str) -> None:
+        """Forget what tracks that a camera sees are remembered to look like, beyond what was seen just now."""
+        for track in self.keeper.tracks:
+            if camera in track.seen_by:
+                track.points, track.colours = track.points[track.fresh], track.colours[track.fresh]
+                track.fresh = np.ones(len(track.points), bool)
+
     def update(self, scene: EncodedScene) -> Layout:
         """Take a new set apart, with the identities known so far."""
         masks = self.support.update(scene.views)

@@ -43,8 +43,7 @@ def prompted_mask(layout: Layout, prompt: Prompt, config: PromptConfig) -> np.nd
         raise GeosegError("a text prompt needs a vocabulary model; prompt with points, a box or a mask")
     view = layout.scene.frames.index(prompt.camera)
     things = thing_image(layout, view)
-    given = prompt.mask is not None and bool(prompt.mask.any())
-    if given:
+    if prompt.has_mask:
         mask = np.asarray(prompt.mask, bool).copy()
     elif prompt.box_px is not None:
         mask = box_mask(layout, view, things, prompt.box_px, config)

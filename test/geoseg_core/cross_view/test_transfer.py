@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scenes import TABLE, Solid, box, cameras, iou, look_at, render, render_set, tabletop, workplace
 
-from geoseg_core.cross_view.reprojection import CrossViewConfig, transfer_masks
+from geoseg_core.cross_view.reprojection import ReprojectionConfig, transfer_masks
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.rgbd import RgbdEncoder
 from geoseg_core.instances.segmenter import InstanceConfig, InstanceSegmenter, Layout
 from geoseg_core.results import Visibility
 from geoseg_core.views import FrameSet
 
-CONFIG = CrossViewConfig()
+CONFIG = ReprojectionConfig()
 FRAMES, LABELS = render_set(tabletop())
 
 
