@@ -38,6 +38,21 @@ from geoseg_core.views import FrameSet, View
 EGO = 0
 
 
+class MatchingEncoder(GeometryEncoder, Protocol):
+    """An encoder whose features tell where the places of one view are in another one, be it of another set.
+
+    All pixels are those of the network's input.
+    """
+
+    def matched_points(self, maps: Tensor, points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points (N, 2) of the first of two views with features (2, C, h, w) in the second, and how far (N,) they are
+        in sight there."""
+
+    def matched_masks(self, maps: Tensor, masks: np.ndarray) -> Tensor | None:
+        """Logits (K, H, W) of masks (K, H, W) of the first of two views in the second; None from an encoder that
+        matches points alone."""
+
+
 class MatchedScene(EncodedScene, Protocol):
     """An encoded scene with the features that the union head reads."""
 
@@ -46,15 +61,11 @@ class MatchedScene(EncodedScene, Protocol):
         """How each view stands in the network's input."""
 
     @property
-    def encoder(self) -> GeometryEncoder:
+    def encoder(self) -> MatchingEncoder:
         """What encoded it."""
 
     def matching_maps(self, source: int) -> Tensor:
         """Features (V, C, h, w) of every view by which view `source` is matched."""
-
-    def matched_mask(self, mask: np.ndarray, source: int, target: int) -> Tensor | None:
-        """Logits (H, W) of a mask (H, W) of the source where the encoder itself matches it in the target, both in the
-        network's input; None from an encoder that matches points alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +129,7 @@ def whole_pairs(
 ) -> list[Pair]:
     """All pairs, objects in turn, with the views as they were encoded."""
     maps = scene.matching_maps(source).float()
+    priors = matched(scene, maps, marked, source, coarse.targets)
     pairs = []
     for number, mask in enumerate(marked):
         points = mask_anchors(mask, config.points).points_px
@@ -129,9 +141,18 @@ def whole_pairs(
                 found = direct[target]
             elif target != EGO:
                 found = spread_points(without_outliers(found, config.dropped), config.points)
-            seen, prior = on_canvas(found, place), scene.matched_mask(mask, source, target)
-            pairs.append(Pair(maps[[source, target]], mask, points, seen, returning(place), prior))
+            prior = priors[target][number] if target in priors else None
+            pairs.append(Pair(maps[[source, target]], mask, points, on_canvas(found, place), returning(place), prior))
     return pairs
+
+
+def matched(
+    scene: MatchedScene, maps: Tensor, marked: list[np.ndarray], source: int, targets: list[int]
+) -> dict[int, Tensor]:
+    """Logits (K, H, W) of the masks in each target where the encoder itself matches them; nothing if it can't."""
+    masks = np.stack(marked)
+    found = {target: scene.encoder.matched_masks(maps[[source, target]], masks) for target in targets}
+    return {target: logits for target, logits in found.items() if logits is not None}
 
 
 def projected(
@@ -173,6 +194,7 @@ def zoomed_pairs(
     maps = scene.matching_maps(source).float()
     canvas = scene.placements[source].canvas
     config = replace(config, side=min(canvas))
+    priors = matched(scene, maps, marked, source, coarse.targets)
     pairs = []
     for number, mask in enumerate(marked):
         around = source_window(mask, config.source_share)
@@ -187,9 +209,7 @@ def zoomed_pairs(
             if target in direct:
                 prompts = window.clipped(place.to_network(direct[target]))
             both = torch.stack((shown, window_of_map(maps[target], window)))
-            prior = scene.matched_mask(mask, source, target)
-            if prior is not None:
-                prior = window_of_map(prior[None], window)[0]
+            prior = window_of_map(priors[target][number, None], window)[0] if target in priors else None
             back = through(window.logits_to_frame, returning(place))
             pairs.append(Pair(both, cut, points, prompts, back, prior))
     return pairs
@@ -258,11 +278,13 @@ def encoded_pairs(
         maps, (place, *places) = closer.matching_maps(0).float(), closer.placements
         marked = place.map_to_network(cut) > 0
         points = mask_anchors(marked, config.points).points_px
-        direct = projected(closer, 0, points, list(range(1, len(shown))), config)
+        others = list(range(1, len(shown)))
+        direct = projected(closer, 0, points, others, config)
+        priors = matched(closer, maps, [marked], 0, others)
         for index, (window, prompts) in enumerate(looks, start=1):
             back = through(returning(places[index - 1]), window.logits_to_frame)
             seen = on_canvas(direct.get(index, prompts), places[index - 1])
-            prior = closer.matched_mask(marked, 0, index)
+            prior = priors[index][0] if index in priors else None
             pairs.append(Pair(maps[[0, index]], marked, points, seen, back, prior))
     return pairs
 

@@ -18,7 +18,7 @@ from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
 from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.tiny.cameras import LEAST_SUPPORT, SolvedCameras, follow_between, solve_cameras
-from geoseg_core.geometry.tiny.matching import carried, described_views
+from geoseg_core.geometry.tiny.matching import carried, follow
 from geoseg_core.geometry.tiny.model import PATCH, TinyGeometry, TinyOutput
 from geoseg_core.results import ScaleState
 from geoseg_core.shapes import check_shape
@@ -59,16 +59,8 @@ class TinyScene:
 
     @torch.inference_mode()
     def matching_maps(self, source: int) -> Tensor:
-        """Descriptors (V, D + d, h/4, w/4) of every view; the same whichever view is matched."""
-        return described_views(self.output.coarse[0], self.output.fine[0])
-
-    @torch.inference_mode()
-    def matched_mask(self, mask: np.ndarray, source: int, target: int) -> Tensor:
-        """Logits (h, w) of a mask (h, w) of the source where its descriptors are found in the target, both in the
-        network's input."""
-        maps = (self.output.coarse[:, source], self.output.coarse[:, target])
-        marked = torch.from_numpy(np.ascontiguousarray(mask))[None].to(maps[0].device)
-        return carried(maps, self.output.nowhere, marked)[0]
+        """`TinyOutput.maps` (V, C, h/4, w/4) of every view; the same whichever view is matched."""
+        return self.output.maps[0]
 
     def features(self, layers: tuple[int, ...]) -> list[Tensor]:
         """Token layers, each (V, P, 2C).
@@ -114,3 +106,20 @@ class TinyEncoder:
         depth, confidence = scales * output.log_depth[0].exp(), joined / (1 + output.log_spread[0].exp())
         views = view_geometries(depth, confidence, cameras.intrinsics, cameras.camera_to_world, frames, placements)
         return TinyScene(self, frames, views, ScaleState(), placements, output, cameras)
+
+    @torch.inference_mode()
+    def matched_points(self, maps: Tensor, points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (N, 2) of the first of two views (2, C, h, w) in the second, and the chances (N,) that they are in
+        sight there. The views may be of different sets."""
+        coarse, fine = (each.split(1) for each in self.model.descriptors(maps))
+        start = torch.from_numpy(points_px).to(maps)[None]
+        points, seen = follow((coarse[0], coarse[1]), (fine[0], fine[1]), self.model.nowhere, start)
+        return points[0].double().cpu().numpy(), seen[0].cpu().numpy()
+
+    @torch.inference_mode()
+    def matched_masks(self, maps: Tensor, masks: np.ndarray) -> Tensor:
+        """Logits (K, H, W) of masks (K, H, W) of the first of two views (2, C, h, w), where its descriptors are found
+        in the second. The views may be of different sets."""
+        coarse, _ = self.model.descriptors(maps)
+        marked = torch.from_numpy(np.ascontiguousarray(masks)).to(maps.device)
+        return carried((coarse[:1], coarse[1:]), self.model.nowhere, marked[None])[0]

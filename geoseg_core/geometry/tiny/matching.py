@@ -120,20 +120,14 @@ def follow_coarsely(
 
 
 def carried(maps: tuple[Tensor, Tensor], nowhere: Tensor, masks: Tensor) -> Tensor:
-    """Logits (B, H, W) of masks (B, H, W) bool of the source, where the target's places are found in the source.
+    """Logits (B, K, H, W) of masks (B, K, H, W) bool of the source, where the target's places are found in the source.
 
     Args:
         maps: coarse descriptors (B, D, h, w) of the source and of the target.
     """
     source, target = maps
-    covered = F.avg_pool2d(masks[:, None].to(source.dtype), COARSE).flatten(1)  # (B, h*w) part of each cell
+    covered = F.avg_pool2d(masks.to(source.dtype), COARSE).flatten(2)  # (B, K, h*w) part of each cell
     found = coarse_logits(target.flatten(2).mT, source, nowhere).softmax(dim=-1)[..., :-1]
-    chance = (found @ covered[..., None])[..., 0].unflatten(-1, target.shape[-2:])
+    chance = (covered @ found.mT).unflatten(-1, target.shape[-2:])
     logits = chance.clamp(LEAST_CHANCE, 1 - LEAST_CHANCE).logit()
-    return F.interpolate(logits[:, None], masks.shape[1:], mode="bilinear", align_corners=False)[:, 0]
-
-
-def described_views(coarse: Tensor, fine: Tensor) -> Tensor:
-    """Both descriptors, (V, D, h, w) and (V, d, 2h, 2w), as one map (V, D + d, 2h, 2w)."""
-    larger = F.interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)
-    return torch.cat((larger, fine), dim=1)
+    return F.interpolate(logits, masks.shape[2:], mode="bilinear", align_corners=False)

@@ -35,6 +35,7 @@ class TinyOutput:
         log_focal: (B, S) log of the focal length over the width of the image.
         coarse: (B, S, D, H/8, W/8) descriptors; their product, with `nowhere` beside, goes into a softmax.
         fine: (B, S, d, H/4, W/4) descriptors for the last few pixels.
+        fused: (B, S, C, H/4, W/4) what depth and fine descriptors are read from.
         nowhere: logit of a place that the other view does not see.
     """
 
@@ -44,7 +45,14 @@ class TinyOutput:
     log_focal: Tensor
     coarse: Tensor
     fine: Tensor
+    fused: Tensor
     nowhere: Tensor
+
+    @property
+    def maps(self) -> Tensor:
+        """(B, S, D + C, H/4, W/4): all that is known of each place, `coarse` and `fused`, for heads on top of this."""
+        larger = self.coarse.repeat_interleave(COARSE // FINE, dim=-2).repeat_interleave(COARSE // FINE, dim=-1)
+        return torch.cat((larger, self.fused), dim=2)
 
 
 class TinyGeometry(nn.Module):
@@ -101,10 +109,16 @@ class TinyGeometry(nn.Module):
         last = tokens.layers[self.config.aggregator.depth - 1]
         fused8, fused4 = self._decode(last.flatten(0, 1)[:, tokens.specials :], grid, quarter, eighth)
         log_depth, log_spread = self._depth(fused4)
-        maps = (log_depth, log_spread, self.coarse_head(fused8).float(), self.fine_head(fused4).float())
-        depth, spread, coarse, fine = (each.unflatten(0, (batch, frames)) for each in maps)
+        maps = (log_depth, log_spread, self.coarse_head(fused8).float(), self.fine_head(fused4).float(), fused4.float())
+        depth, spread, coarse, fine, fused = (each.unflatten(0, (batch, frames)) for each in maps)
         log_focal = self.focal_head(last[:, :, 0])[..., 0].float()
-        return TinyOutput(tokens, depth, spread, log_focal, coarse, fine, self.nowhere)
+        return TinyOutput(tokens, depth, spread, log_focal, coarse, fine, fused, self.nowhere)
+
+    def descriptors(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """The coarse and fine descriptors in `TinyOutput.maps` (N, D + C, H/4, W/4)."""
+        coarse, fused = maps.split((self.config.coarse, self.config.fused[0]), dim=1)
+        fine = self.fine_head(fused.to(self.fine_head.weight.dtype)).float()
+        return coarse[..., :: COARSE // FINE, :: COARSE // FINE], fine
 
     def _decode(self, patches: Tensor, grid: tuple[int, int], quarter: Tensor, eighth: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (N, P, 2C) joined with the finer maps: at 1/8 and at 1/4 of the size."""

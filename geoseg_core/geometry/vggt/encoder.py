@@ -71,9 +71,6 @@ class VggtScene:
             found.confidence[row] = np.where(asked, visibility * confidence, 0)
         return found
 
-    def matched_mask(self, mask: np.ndarray, source: int, target: int) -> None:
-        """Its tracker matches points alone."""
-
     def matching_maps(self, source: int) -> Tensor:
         """Features (V, C, h, w) of every view, in the order of the views, by which view `source` is matched."""
         order = source_first(len(self.views), source)
@@ -182,6 +179,17 @@ class VggtEncoder:
     def follow(self, maps: Tensor, queries_px: np.ndarray) -> Tracks:
         """Tracks of queries (N, 2) in pixels of the first view's network input."""
         return self.model.track_head.track(maps, torch.from_numpy(queries_px).float())
+
+    @torch.inference_mode()
+    def matched_points(self, maps: Tensor, points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (N, 2) of the first of two views (2, C, h, w) in the second, and the chances (N,) that they are in
+        sight there. The views may be of different sets."""
+        tracks = self.follow(maps[None], points_px)
+        seen = tracks.visibility[0, 1] * tracks.confidence[0, 1]
+        return tracks.points_px[-1][0, 1].double().cpu().numpy(), seen.cpu().numpy()
+
+    def matched_masks(self, maps: Tensor, masks: np.ndarray) -> None:
+        """The tracker matches points alone."""
 
     def views_that_fit(self, grid: tuple[int, int]) -> int:
         """How many views of h x w patches the configured memory has room for, by a count of the largest tensors."""

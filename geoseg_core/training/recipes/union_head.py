@@ -18,7 +18,7 @@ from geoseg_core.cross_view.union_head.steps import training_logits
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.tiny.config import TinyConfig
-from geoseg_core.geometry.tiny.matching import carried, described_views, follow
+from geoseg_core.geometry.tiny.matching import carried, follow
 from geoseg_core.geometry.tiny.model import FINE, PATCH, TinyGeometry, TinyOutput
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.config import OptimiserConfig, TrainingConfig
@@ -32,15 +32,15 @@ from geoseg_core.weights.loading import load_checkpoint
 
 
 def tiny_head() -> UnionHeadConfig:
-    """The head for the small network's descriptors: 64 + 32 channels at a quarter of its input's size."""
+    """The head for the small network's maps: 64 + 48 channels at a quarter of its input's size."""
     return UnionHeadConfig(
-        width=96,
+        width=112,
         map_stride=FINE,
         fusion_stride=4,
         fusion_width=256,
         fusion_inner=128,
         fusion_hidden=512,
-        token_inner=96,
+        token_inner=112,
         token_hidden=256,
     )
 
@@ -195,17 +195,18 @@ class UnionHeadTask(SourceTask):
         start = torch.from_numpy(points).to(output.coarse)
         coarse, fine = ((each[rows, source], each[rows, target]) for each in (output.coarse, output.fine))
         followed = apart.moved(start, rows) if apart else follow(coarse, fine, output.nowhere, start)[0]
-        maps = [described_views(*pair) for pair in zip(coarse, fine, strict=True)]
+        maps = [output.maps[rows, view] for view in (source, target)]
         prior = None
         if self.config.pairs.prior:
-            prior = carried(coarse, output.nowhere, chosen.masks)[:, None]
+            prior = carried(coarse, output.nowhere, chosen.masks[:, None])
         return HeadInput(maps[0], maps[1], chosen.masks, start, followed, prior=prior)
 
 
 def as_scenes(output: TinyOutput, count: int) -> TinyOutput:
-    """The descriptors of scenes of one view, (B*V, 1, ...), as those of `count` scenes."""
-    coarse, fine = (each[:, 0].unflatten(0, (count, -1)) for each in (output.coarse, output.fine))
-    return replace(output, coarse=coarse, fine=fine)
+    """The maps of scenes of one view, (B*V, 1, ...), as those of `count` scenes."""
+    parts = (output.coarse, output.fine, output.fused)
+    coarse, fine, fused = (each[:, 0].unflatten(0, (count, -1)) for each in parts)
+    return replace(output, coarse=coarse, fine=fine, fused=fused)
 
 
 def chosen_pairs(batch: Sample, source: int, target: int, settings: HeadPairsConfig) -> MaskPairs:

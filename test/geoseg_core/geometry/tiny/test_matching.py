@@ -5,7 +5,6 @@ import torch
 from geoseg_core.geometry.tiny.matching import (
     carried,
     coarse_logits,
-    described_views,
     follow,
     neighbourhood,
     refined,
@@ -70,16 +69,10 @@ def test_a_mask_is_carried_to_where_the_picture_moved():
     target = torch.roll(source, (1, 2), dims=(2, 3))
     mask = torch.zeros(1, 48, 64, dtype=torch.bool)
     mask[0, 8:24, 16:40] = True
-    found = carried((source, target), NOWHERE, mask)[0] > 0
+    both = torch.stack((mask[0], ~mask[0]))[None]
+    found, rest = carried((source, target), NOWHERE, both)[0] > 0
     wanted = torch.roll(mask[0], (8, 16), dims=(0, 1))
     assert torch.equal(found[12::8, 12::8], wanted[12::8, 12::8])
-    nothing = carried((source, told_apart(6, 8, 64, seed=1)), NOWHERE + 20, mask)
+    assert torch.equal(rest[12::8, 12::8], ~wanted[12::8, 12::8])
+    nothing = carried((source, told_apart(6, 8, 64, seed=1)), NOWHERE + 20, both)
     assert (nothing < 0).all()
-
-
-def test_described_views_hold_both_descriptors_at_the_finer_size():
-    coarse, fine = told_apart(2, 3, 5)[0][None], told_apart(4, 6, 7)
-    both = described_views(coarse, fine)
-    assert both.shape == (1, 12, 4, 6)
-    assert torch.equal(both[:, 5:], fine)
-    assert torch.equal(both[:, :5, 0, 0], coarse[:, :, 0, 0])

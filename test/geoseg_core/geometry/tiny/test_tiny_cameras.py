@@ -45,7 +45,8 @@ def output(scene):
     log_depth = scene.depth.clamp(min=1e-3).log()
     spread = torch.full_like(log_depth, -2.0)
     tokens = TokenLayers({}, 2, (9, 12))
-    return TinyOutput(tokens, log_depth, spread, log_focal, told(8, 20, 64), told(4, 40, 32), torch.tensor(0.0))
+    maps = (told(8, 20, 64), told(4, 40, 32), told(4, 40, 48))
+    return TinyOutput(tokens, log_depth, spread, log_focal, *maps, torch.tensor(0.0))
 
 
 def turned_deg(found, wanted):

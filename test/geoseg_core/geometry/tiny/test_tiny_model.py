@@ -11,7 +11,7 @@ from geoseg_core.cross_view.union_head.model import UnionHead
 from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer, UnionTransferConfig
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.inference import TinyEncoderConfig
-from geoseg_core.geometry.tiny.cameras import solve_cameras
+from geoseg_core.geometry.tiny.cameras import follow_between, solve_cameras
 from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.encoder import TinyEncoder
 from geoseg_core.geometry.tiny.model import TinyGeometry
@@ -40,6 +40,15 @@ def test_outputs_have_the_documented_shapes(model):
     assert output.log_focal.shape == (1, 3)
     assert output.coarse.shape == (1, 3, 64, 6, 8) and output.fine.shape == (1, 3, 32, 12, 16)
     assert output.tokens.layers[0].shape == (1, 3, 3 * 4 + 2, 64)
+    assert output.maps.shape == (1, 3, 64 + 16, 12, 16)
+
+
+@torch.inference_mode()
+def test_the_maps_for_heads_hold_both_descriptors(model):
+    output = model(images(2))
+    coarse, fine = model.descriptors(output.maps[0])
+    assert torch.equal(coarse, output.coarse[0])
+    assert torch.allclose(fine, output.fine[0], atol=1e-5)
 
 
 @torch.inference_mode()
@@ -91,13 +100,31 @@ def test_the_encoder_keeps_the_contract_at_the_pixels_of_the_images(model):
         scene.features((7,))
 
 
+@torch.inference_mode()
+def test_a_view_is_matched_with_views_of_other_sets(model):
+    encoder = TinyEncoder(deepcopy(model))
+    shots = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), np.uint8)
+    kept = encoder.encode(FrameSet((View("ego", shots[0]),))).matching_maps(0)[0]
+    later = encoder.encode(FrameSet(tuple(View(name, shot) for name, shot in zip("ab", shots, strict=True))))
+    maps = torch.stack((kept, later.matching_maps(0)[1]))
+    points, seen = encoder.matched_points(maps, np.array([[10.0, 20.0], [40.0, 30.0]]))
+    assert points.shape == (2, 2) and ((seen >= 0) & (seen <= 1)).all()
+    output = later.output
+    within, chances = encoder.matched_points(later.matching_maps(0), np.array([[10.0, 20.0], [40.0, 30.0]]))
+    start = torch.tensor([[[10.0, 20.0], [40.0, 30.0]]])
+    wanted = follow_between(output, start, 0, 1)
+    assert np.allclose(within, wanted[0][0], atol=1e-3) and np.allclose(chances, wanted[1][0], atol=1e-4)
+    masks = np.zeros((2, *later.placements[1].canvas), bool)
+    assert encoder.matched_masks(maps, masks).shape == masks.shape
+
+
 @pytest.mark.parametrize("look", ["whole", "zoom", "encode"])
 def test_masks_are_carried_by_a_union_head_on_its_descriptors(model, look):
     shots = np.random.default_rng(0).integers(0, 256, (2, 120, 160, 3), np.uint8)
     frames = FrameSet(tuple(View(name, shot) for name, shot in zip(("ego", "exo"), shots, strict=True)))
     scene = TinyEncoder(deepcopy(model)).encode(frames)
     head = UnionHead(UnionHeadConfig(
-        width=96, map_stride=4, fusion_stride=4, fusion_width=32, fusion_inner=16, fusion_hidden=16, token_inner=16,
+        width=80, map_stride=4, fusion_stride=4, fusion_width=32, fusion_inner=16, fusion_hidden=16, token_inner=16,
     ))  # fmt: skip
     masks = np.zeros((2, 120, 160), bool)
     masks[0, 20:60, 30:70], masks[1, 80:110, 20:140] = True, True
