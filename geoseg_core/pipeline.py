@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass, field
 
 from geoseg_core.config import setting
-from geoseg_core.cross_view.choice import CrossViewConfig, make_follower
+from geoseg_core.cross_view.choice import choose_follower
+from geoseg_core.cross_view.config import CrossViewConfig
 from geoseg_core.cross_view.follower import TrackedObject
 from geoseg_core.errors import BadInput, GeosegError, UnknownObject
 from geoseg_core.geometry.alignment.similarity import Similarity
@@ -56,7 +57,8 @@ class ScenePipeline:
         self._aligner = aligner_for(config.geometry)
         self.loaded = loaded or load_encoder(config.geometry)
         self._segmenter = InstanceSegmenter(config.instances)
-        self._follower = make_follower(config.cross_view, config.prompts, self._segmenter)
+        chosen = choose_follower(config.cross_view, config.geometry, config.prompts, self._segmenter)
+        self._follower, self.head_weights = chosen.follower, chosen.weights
         self._moment: Moment | None = None
 
     def process(self, frames: FrameSet) -> SceneResult:

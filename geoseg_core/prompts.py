@@ -44,7 +44,7 @@ class Prompt:
     @property
     def is_points_alone(self) -> bool:
         """Whether it points, and says nothing of the extent."""
-        return self.box_px is None and not self.has_mask and not self.text
+        return len(self.points_px) > 0 and self.box_px is None and not self.has_mask and not self.text
 
     def check(self, frames: FrameSet) -> None:
         """Refuse a prompt that says nothing or lies outside its view.

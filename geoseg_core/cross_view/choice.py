@@ -1,23 +1,70 @@
-"""How masks are carried between views, and what follows the objects."""
+"""Which method carries masks between views and follows objects, and with what weights.
 
-from dataclasses import dataclass, field
+The union head, and torch with it, is imported only when it is chosen.
+"""
 
-from geoseg_core.config import setting
+from dataclasses import dataclass
+
+from geoseg_core.cross_view.config import CrossViewConfig
 from geoseg_core.cross_view.follower import Follower
-from geoseg_core.cross_view.reprojection import ReprojectionConfig
 from geoseg_core.cross_view.thing_follower import ThingFollower
+from geoseg_core.errors import BadConfig, BadInput
+from geoseg_core.geometry.choice import GeometryConfig, device_named
 from geoseg_core.instances.segmenter import InstanceSegmenter
 from geoseg_core.prompting.regions import PromptConfig
+from geoseg_core.weights.chosen import ChosenWeights, choose_weights
+
+# The union head that was made for an encoder's features.
+HEADS = {"tiny": "tiny-union-head", "vggt": "vggt-s"}
 
 
 @dataclass(frozen=True)
-class CrossViewConfig:
-    """How masks are carried into other views."""
+class ChosenFollower:
+    """What follows objects, and its weights if it has any."""
 
-    method: str = setting("reprojection", "how masks are carried between views", choices=("reprojection",))
-    reprojection: ReprojectionConfig = field(default_factory=ReprojectionConfig)
+    follower: Follower
+    weights: ChosenWeights | None = None
 
 
-def make_follower(config: CrossViewConfig, prompts: PromptConfig, segmenter: InstanceSegmenter) -> Follower:
-    """What answers prompts and follows objects by the configured method."""
-    return ThingFollower(segmenter, config.reprojection, prompts)
+def choose_follower(
+    config: CrossViewConfig, geometry: GeometryConfig, prompts: PromptConfig, segmenter: InstanceSegmenter
+) -> ChosenFollower:
+    """What answers prompts and follows objects by the configured method.
+
+    Raises:
+        BadInput: weights that are not here or do not fit.
+        BadConfig: the union head on an encoder whose features it can't read.
+    """
+    weights = head_weights(config, geometry.encoder)
+    if weights is None:
+        return ChosenFollower(ThingFollower(segmenter, config.reprojection, prompts))
+    from geoseg_core.cross_view.mask_follower import MaskFollower
+    from geoseg_core.cross_view.union_head.config import UnionHeadConfig
+    from geoseg_core.cross_view.union_head.model import UnionHead
+    from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer
+    from geoseg_core.weights.chosen import stored_config
+
+    head = UnionHead.from_checkpoint(weights.path, stored_config(weights.path, UnionHeadConfig()))
+    transfer = UnionHeadTransfer(head.to(device_named(geometry.device)), config.union_head)
+    return ChosenFollower(MaskFollower(transfer, config.follow, segmenter.keeper.new_id), weights)
+
+
+def head_weights(config: CrossViewConfig, encoder: str) -> ChosenWeights | None:
+    """The weights of the union head, or None where masks are carried by depth.
+
+    Raises:
+        BadInput, BadConfig: as `choose_follower`.
+    """
+    if config.method == "reprojection" or (config.method == "auto" and encoder not in HEADS):
+        return None
+    if encoder not in HEADS:
+        raise BadConfig(
+            f"cross_view.method: expected an encoder whose features the union head reads ({', '.join(HEADS)}), got "
+            f"{encoder!r}; choose one of those, or the method reprojection"
+        )
+    try:
+        return choose_weights(config.weights or HEADS[encoder])
+    except BadInput:
+        if config.method == "auto" and not config.weights:
+            return None
+        raise

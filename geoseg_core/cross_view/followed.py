@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 
 from geoseg_core.cross_view.reprojection import ReprojectionConfig, Transfer, visibility, warp_mask
+from geoseg_core.cross_view.transferred import TransferredMasks
 from geoseg_core.geometry.alignment.similarity import Similarity
-from geoseg_core.geometry.encoder import ViewGeometry
+from geoseg_core.geometry.encoder import EncodedScene, ViewGeometry
 from geoseg_core.geometry.pointmap import lift
 from geoseg_core.instances.lifting import labelled_cloud
 from geoseg_core.instances.segmenter import Layout
 from geoseg_core.instances.store import Stored, read_array, read_facts, read_list
 from geoseg_core.instances.tracks import Track
-from geoseg_core.instances.voxels import lab
 from geoseg_core.results import LabelledCloud, ObjectMask, ViewMasks, Visibility
+from geoseg_core.views import FrameSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,31 +145,31 @@ def mean_confidence(view: ViewGeometry, mask: np.ndarray) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
-def transfer_views(layout: Layout, transfer: Transfer, object_id: int, label: str) -> tuple[ViewMasks, ...]:
+def transfer_views(
+    frames: FrameSet, transfer: TransferredMasks, object_id: int, label: str
+) -> tuple[ViewMasks, ...]:
     """Mask 0 of a transfer as the masks of every view."""
     result = []
-    for index, view in enumerate(layout.scene.frames.views):
+    for index, view in enumerate(frames.views):
         state = Visibility(int(transfer.visibility[index, 0]))
         mask = ObjectMask(object_id, transfer.masks[index][0], float(transfer.scores[index, 0]), state, label)
         result.append(ViewMasks(view.camera, (mask,)))
     return tuple(result)
 
 
-def transfer_cloud(layout: Layout, transfer: Transfer, object_id: int, max_points: int) -> LabelledCloud:
+def transfer_cloud(scene: EncodedScene, transfer: TransferredMasks, object_id: int, max_points: int) -> LabelledCloud:
     """The points under mask 0 of a transfer, from all views."""
-    cloud = labelled_cloud(layout.scene, [masks[0].astype(np.uint16) for masks in transfer.masks], max_points, 0)
+    cloud = labelled_cloud(scene, [masks[0].astype(np.uint16) for masks in transfer.masks], max_points, 0)
     return replace(cloud, instance_id=np.full(len(cloud.xyz), object_id, np.uint16))
 
 
-def transfer_track(layout: Layout, cloud: LabelledCloud, transfer: Transfer) -> Track | None:
-    """What a transfer found as an unnamed track, to measure it; None where it found no point."""
-    mine = transfer.voxels[0]
-    points, colours = layout.foreground.centres[mine], layout.foreground.colours[mine]
-    if len(points) == 0:
-        points, colours = cloud.xyz, lab(cloud.rgb)
+def transfer_track(
+    frames: FrameSet, transfer: TransferredMasks, points: np.ndarray, colours: np.ndarray
+) -> Track | None:
+    """What a transfer found as an unnamed track of points (N, 3) with colours (N, 3) CIE Lab, to measure it; None
+    without points."""
     if len(points) == 0:
         return None
-    frames = layout.scene.frames
     seen_by = tuple(view.camera for view, masks in zip(frames.views, transfer.masks, strict=True) if masks[0].any())
     fresh = np.ones(len(points), bool)
     return Track(0, points, colours, fresh, frames.stamp_ns, frames.stamp_ns, seen_by=seen_by)

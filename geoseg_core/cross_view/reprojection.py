@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from geoseg_core.config import setting
+from geoseg_core.cross_view.config import ReprojectionConfig
 from geoseg_core.cross_view.transferred import TransferredMasks
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.camera import inside, project
@@ -19,22 +19,6 @@ from geoseg_core.geometry.pointmap import NEAR, OUTSIDE, occlusion
 from geoseg_core.instances.clustering import spread
 from geoseg_core.instances.segmenter import Layout
 from geoseg_core.results import Visibility
-
-
-@dataclass(frozen=True)
-class ReprojectionConfig:
-    """How masks are carried through depth."""
-
-    whole_share: float = setting(0.85, "a thing that a mask covers to this part belongs to it wholly", "", 0.5, 1.0)
-    none_share: float = setting(0.1, "a thing that a mask covers to less than this part does not", "", 0.0, 0.5)
-    colour_weight: float = setting(0.15, "cost of a colour step of 1 (CIE Lab) where a mask divides a thing",
-                                   "voxels", 0.0, 10.0)  # fmt: skip
-    flat_share: float = setting(0.4, "a mask with more than this part on support planes is carried with them",
-                                "", 0.0, 1.0)  # fmt: skip
-    sunk_share: float = setting(0.25, "a mask with more than this part on support planes in another view is carried so "
-                                "into that view", "", 0.0, 1.0)  # fmt: skip
-    tolerance_m: float = setting(0.008, "how far a surface may lie off another view's and be the same", "m", 0.0, 0.2)
-    tolerance_slope: float = setting(0.004, "the same, growing with depth", "m/m", 0.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)

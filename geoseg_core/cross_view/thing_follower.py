@@ -18,6 +18,7 @@ from geoseg_core.instances.lifting import instance, oriented_box
 from geoseg_core.instances.segmenter import InstanceSegmenter, Layout
 from geoseg_core.instances.store import Stored
 from geoseg_core.instances.tracks import Track
+from geoseg_core.instances.voxels import lab
 from geoseg_core.moment import Moment
 from geoseg_core.prompting.regions import PromptConfig, prompted_mask
 from geoseg_core.prompts import Prompt
@@ -164,12 +165,16 @@ class ThingFollower:
         return track.object_id
 
     def _result(self, layout: Layout, transfer: Transfer, object_id: int, label: str) -> PromptResult:
-        cloud = followed.transfer_cloud(layout, transfer, object_id, self._segmenter.config.cloud_points)
-        track = followed.transfer_track(layout, cloud, transfer)
+        frames, mine = layout.scene.frames, transfer.voxels[0]
+        cloud = followed.transfer_cloud(layout.scene, transfer, object_id, self._segmenter.config.cloud_points)
+        points, colours = layout.foreground.centres[mine], layout.foreground.colours[mine]
+        if len(points) == 0:
+            points, colours = cloud.xyz, lab(cloud.rgb)
+        track = followed.transfer_track(frames, transfer, points, colours)
         size = layout.foreground.lattice.voxel_m
         measured = instance(track, layout.up, size, object_id, len(cloud.xyz)) if track else None
-        views = followed.transfer_views(layout, transfer, object_id, label)
-        return PromptResult(layout.scene.frames, object_id, views, cloud, measured, layout.scene.scale)
+        views = followed.transfer_views(frames, transfer, object_id, label)
+        return PromptResult(frames, object_id, views, cloud, measured, layout.scene.scale)
 
 
 def same_track(layout: Layout, voxels: np.ndarray) -> int:

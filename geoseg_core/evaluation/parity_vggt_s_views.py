@@ -13,9 +13,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from geoseg_core.cross_view.union_head.anchors import mask_anchors
+from geoseg_core.cross_view.union_head.config import EgoExoConfig
 from geoseg_core.cross_view.union_head.ego_exo import (
     CONTEXTS,
-    EgoExoConfig,
     ExoTarget,
     exo_square,
     exo_target,

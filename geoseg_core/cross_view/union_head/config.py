@@ -1,4 +1,4 @@
-"""Sizes of the union segmentation head; the defaults are those of the released checkpoint of VGGT-S.
+"""Sizes of the union segmentation head and how it is used; the defaults are those of the released VGGT-S.
 
 Where the paper and the released code differ, both can be had; the defaults are the code's. The paper's values are
 `mask_encoder=single`, `fusion=before` (`fusion_stages` 1, in the supplement's table 2), `hyper_layers=1` and
@@ -6,7 +6,7 @@ Where the paper and the released code differ, both can be had; the defaults are 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from geoseg_core.config import setting
 from geoseg_core.errors import BadInput
@@ -40,6 +40,37 @@ class UnionHeadConfig:
     accumulate: bool = setting(True, "each call adds the source-point vector to the sampled features once more, as the "
                                "released checkpoint was trained")  # fmt: skip
     refinements: int = setting(1, "calls with the mask of the call before", low=0)
+
+
+@dataclass(frozen=True)
+class EgoExoConfig:
+    """How views are cut out. The defaults are those of the released code.
+
+    The paper's are `context` 1 (the window is as wide as the frame's shorter side), `coarse_points` 5, `dropped` 0 and
+    `prompts` "projected".
+    """
+
+    side: int = setting(518, "side of the square that the network sees", "px", 14)
+    source_share: float = setting(2.0, "a source is cut out to at least its side over this", "", 1.0)
+    coarse_points: int = setting(50, "points that look for the object in an exo view", "", 1)
+    dropped: int = setting(10, "of these the farthest from the median are dropped", "", 0)
+    points: int = setting(5, "points that prompt the network", "", 1)
+    prompts: str = setting("clusters", "target points: clusters of the coarse points, which are of no source points, "
+                           "or the source points followed in what is shown",
+                           choices=("clusters", "projected"))  # fmt: skip
+    context: float = setting(3.0, "how much more than the object an exo window shows", choices=(3.0, 2.0, 1.5, 1.0))
+
+
+@dataclass(frozen=True)
+class UnionTransferConfig:
+    """How the union head is used. The defaults are those of the released code for its checkpoint."""
+
+    look: str = setting("encode", "what the head sees: the views as encoded, windows of their maps, or windows of the "
+                        "images, encoded anew for each object", choices=("whole", "zoom", "encode"))  # fmt: skip
+    views: EgoExoConfig = field(default_factory=EgoExoConfig)
+    precision: str = setting("autocast", "type of the numbers: fp32, or autocast: products in bf16, as the released "
+                             "checkpoint was trained", choices=("fp32", "autocast"))  # fmt: skip
+    pairs_at_once: int = setting(8, "pairs of views decoded at a time; fewer take less memory", "", 1)
 
 
 def config_of(shapes: Mapping[str, tuple[int, ...]]) -> UnionHeadConfig:

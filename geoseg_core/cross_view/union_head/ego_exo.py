@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoseg_core.config import setting
 from geoseg_core.cross_view.union_head.anchors import spread_points
+from geoseg_core.cross_view.union_head.config import EgoExoConfig
 from geoseg_core.cross_view.union_head.windows import Window
 from geoseg_core.errors import BadInput
 
@@ -18,25 +18,6 @@ from geoseg_core.errors import BadInput
 CONTEXTS = {3.0: (50, 180, 2.4), 2.0: (80, 270, 2.25), 1.5: (100, 360, 1.8)}
 REFERENCE_PX = 540
 LARGE_BOX_PX = 200
-
-
-@dataclass(frozen=True)
-class EgoExoConfig:
-    """How views are cut out. The defaults are those of the released code.
-
-    The paper's are `context` 1 (the window is as wide as the frame's shorter side), `coarse_points` 5, `dropped` 0 and
-    `prompts` "projected".
-    """
-
-    side: int = setting(518, "side of the square that the network sees", "px", 14)
-    source_share: float = setting(2.0, "a source is cut out to at least its side over this", "", 1.0)
-    coarse_points: int = setting(50, "points that look for the object in an exo view", "", 1)
-    dropped: int = setting(10, "of these the farthest from the median are dropped", "", 0)
-    points: int = setting(5, "points that prompt the network", "", 1)
-    prompts: str = setting("clusters", "target points: clusters of the coarse points, which are of no source points, "
-                           "or the source points followed in what is shown",
-                           choices=("clusters", "projected"))  # fmt: skip
-    context: float = setting(3.0, "how much more than the object an exo window shows", choices=(3.0, 2.0, 1.5, 1.0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from geoseg_core.cross_view.union_head.anchors import mask_anchors, spread_points
+from geoseg_core.cross_view.union_head.config import EgoExoConfig
 from geoseg_core.cross_view.union_head.ego_exo import (
-    EgoExoConfig,
     exo_square,
     exo_target,
     source_window,

@@ -8,15 +8,14 @@ The encoder sees all views in one sequence, and the masks of all objects in all 
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg_core.config import setting
 from geoseg_core.cross_view.transferred import TransferredMasks, checked_masks, no_masks, state_of
-from geoseg_core.cross_view.union_head.ego_exo import EgoExoConfig
+from geoseg_core.cross_view.union_head.config import UnionTransferConfig
 from geoseg_core.cross_view.union_head.looks import (
     Coarse,
     MatchedScene,
@@ -30,18 +29,6 @@ from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.network_input import Placement
 from geoseg_core.results import Visibility
-
-
-@dataclass(frozen=True)
-class UnionTransferConfig:
-    """How the union head is used. The defaults are those of the released code for its checkpoint."""
-
-    look: str = setting("encode", "what the head sees: the views as encoded, windows of their maps, or windows of the "
-                        "images, encoded anew for each object", choices=("whole", "zoom", "encode"))  # fmt: skip
-    views: EgoExoConfig = field(default_factory=EgoExoConfig)
-    precision: str = setting("autocast", "type of the numbers: fp32, or autocast: products in bf16, as the released "
-                             "checkpoint was trained", choices=("fp32", "autocast"))  # fmt: skip
-    pairs_at_once: int = setting(8, "pairs of views decoded at a time; fewer take less memory", "", 1)
 
 
 @dataclass(frozen=True, eq=False)

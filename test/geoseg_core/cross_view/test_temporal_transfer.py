@@ -10,11 +10,10 @@ import torch
 from small_models import small_vggt
 
 from geoseg_core.cross_view.transferred import TransferredMasks
-from geoseg_core.cross_view.union_head.config import UnionHeadConfig
-from geoseg_core.cross_view.union_head.ego_exo import EgoExoConfig
+from geoseg_core.cross_view.union_head.config import EgoExoConfig, UnionHeadConfig, UnionTransferConfig
 from geoseg_core.cross_view.union_head.model import UnionHead
 from geoseg_core.cross_view.union_head.temporal import TemporalTransfer
-from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer, UnionTransferConfig
+from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.vggt.encoder import VggtEncoder, VggtEncoderConfig, VggtScene
 from geoseg_core.memory.attention import MemoryAttention

@@ -11,13 +11,11 @@ from safetensors.numpy import load_file
 from small_models import small_vggt
 
 from geoseg_core.cross_view.transferred import state_of
-from geoseg_core.cross_view.union_head.config import UnionHeadConfig
-from geoseg_core.cross_view.union_head.ego_exo import EgoExoConfig
+from geoseg_core.cross_view.union_head.config import EgoExoConfig, UnionHeadConfig, UnionTransferConfig
 from geoseg_core.cross_view.union_head.looks import Coarse, encoded_pairs, returning, window_of_map
 from geoseg_core.cross_view.union_head.model import UnionHead
 from geoseg_core.cross_view.union_head.transfer import (
     UnionHeadTransfer,
-    UnionTransferConfig,
     expected_overlap,
 )
 from geoseg_core.cross_view.union_head.windows import UNSEEN, Letterbox, Window

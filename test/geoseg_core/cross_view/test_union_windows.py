@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoseg_core.cross_view.union_head.config import EgoExoConfig
 from geoseg_core.cross_view.union_head.ego_exo import (
-    EgoExoConfig,
     exo_square,
     exo_target,
     source_window,

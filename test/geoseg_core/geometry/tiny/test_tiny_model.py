@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from geoseg_core.cross_view.union_head.config import UnionHeadConfig
+from geoseg_core.cross_view.union_head.config import UnionHeadConfig, UnionTransferConfig
 from geoseg_core.cross_view.union_head.model import UnionHead
-from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer, UnionTransferConfig
+from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.tiny.cameras import follow_between, solve_cameras

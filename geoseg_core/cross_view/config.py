@@ -1,0 +1,47 @@
+"""Settings of the ways to carry masks between views and to follow them; torch-free."""
+
+from dataclasses import dataclass, field
+
+from geoseg_core.config import setting
+from geoseg_core.cross_view.union_head.config import UnionTransferConfig
+
+METHODS = ("auto", "union_head", "reprojection")
+
+
+@dataclass(frozen=True)
+class ReprojectionConfig:
+    """How masks are carried through depth."""
+
+    whole_share: float = setting(0.85, "a thing that a mask covers to this part belongs to it wholly", "", 0.5, 1.0)
+    none_share: float = setting(0.1, "a thing that a mask covers to less than this part does not", "", 0.0, 0.5)
+    colour_weight: float = setting(0.15, "cost of a colour step of 1 (CIE Lab) where a mask divides a thing",
+                                   "voxels", 0.0, 10.0)  # fmt: skip
+    flat_share: float = setting(0.4, "a mask with more than this part on support planes is carried with them",
+                                "", 0.0, 1.0)  # fmt: skip
+    sunk_share: float = setting(0.25, "a mask with more than this part on support planes in another view is carried so "
+                                "into that view", "", 0.0, 1.0)  # fmt: skip
+    tolerance_m: float = setting(0.008, "how far a surface may lie off another view's and be the same", "m", 0.0, 0.2)
+    tolerance_slope: float = setting(0.004, "the same, growing with depth", "m/m", 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class MaskFollowerConfig:
+    """How masks are followed."""
+
+    anchors: int = setting(5, "points that stand for a mask", "", 1)
+    least_score: float = setting(0.5, "a mask whose expected overlap with the truth is less is not kept", "", 0.0, 1.0)
+    cloud_points: int = setting(20000, "about so many points at most in the cloud of a prompt's answer", "", 100)
+
+
+@dataclass(frozen=True)
+class CrossViewConfig:
+    """How masks are carried into other views."""
+
+    method: str = setting("auto", "how masks are carried between views: by the union head, by depth (reprojection), or "
+                          "auto: the union head where its weights for the encoder are here, else depth",
+                          choices=METHODS)  # fmt: skip
+    weights: str = setting("", "weights of the union head by name (`geoseg weights list`) or file; empty for the "
+                           "usual ones of the encoder")  # fmt: skip
+    union_head: UnionTransferConfig = field(default_factory=UnionTransferConfig)
+    follow: MaskFollowerConfig = field(default_factory=MaskFollowerConfig)
+    reprojection: ReprojectionConfig = field(default_factory=ReprojectionConfig)

@@ -1,0 +1,338 @@
+"""Follows masks by a network that matches views: RGB alone, no depth, no calibration.
+
+A prompt is carried into all views of its set. From then on each camera's mask is carried from the set in which that
+camera saw the object last, with the features that were kept of it; a camera that lost the object, or never saw it, gets
+the mask of the camera that sees it best. A mask that is not trusted is not kept, so an object that was hidden is looked
+for as it was seen last.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geoseg_core.cross_view.config import MaskFollowerConfig
+from geoseg_core.cross_view.followed import transfer_cloud, transfer_track, transfer_views
+from geoseg_core.cross_view.follower import TrackedObject
+from geoseg_core.cross_view.reprojection import visibility
+from geoseg_core.cross_view.transferred import TransferredMasks
+from geoseg_core.cross_view.union_head.anchors import mask_anchors
+from geoseg_core.cross_view.union_head.looks import MatchedScene, Pair, returning
+from geoseg_core.cross_view.union_head.transfer import Decoded, UnionHeadTransfer, expected_overlap
+from geoseg_core.geometry.alignment.aligner import AlignedScene
+from geoseg_core.geometry.alignment.similarity import Similarity
+from geoseg_core.geometry.network_input import Placement
+from geoseg_core.instances.lifting import instance, oriented_box
+from geoseg_core.instances.store import Stored, read_array, read_facts, read_list
+from geoseg_core.instances.voxels import lab
+from geoseg_core.moment import Moment
+from geoseg_core.prompting.image_regions import image_mask
+from geoseg_core.prompts import Prompt
+from geoseg_core.results import ObjectMask, PromptResult, ViewMasks, Visibility
+
+SAME_THING = 0.8
+KEPT_POINTS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """How a camera saw an object: features (C, h, w) of the view and mask (H, W) bool, both as the network saw it."""
+
+    maps: Tensor
+    mask: np.ndarray
+
+
+@dataclass(eq=False)
+class FollowedMask:
+    """An object that is followed, by its newest trusted mask of each camera.
+
+    Attributes:
+        points: (N, 3) where it was seen last, in the world.
+    """
+
+    object_id: int
+    label: str
+    first_seen_ns: int
+    last_seen_ns: int
+    sightings: dict[str, Sighting] = field(default_factory=dict)
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """An object in one view: mask (H, W) bool in the image and `seen` in the network's input, and how far it is
+    trusted."""
+
+    mask: np.ndarray
+    seen: np.ndarray
+    score: float
+
+
+class MaskFollower:
+    """Keeps the contract of `Follower`.
+
+    Args:
+        new_id: gives an id that nothing else has.
+    """
+
+    method = "union_head"
+
+    def __init__(self, transfer: UnionHeadTransfer, config: MaskFollowerConfig, new_id: Callable[[], int]) -> None:
+        self.transfer, self.config, self._new_id = transfer, config, new_id
+        self._things: dict[int, FollowedMask] = {}
+        self._newest: tuple[Moment, dict[int, list[ObjectMask]]] | None = None
+
+    def masks(self, moment: Moment) -> tuple[ViewMasks, ...]:
+        """All followed objects in every view."""
+        found = self._now(moment)
+        return tuple(
+            ViewMasks(camera, tuple(found[number][index] for number in sorted(found)))
+            for index, camera in enumerate(moment.scene.frames.cameras)
+        )
+
+    def segment(self, moment: Moment, prompt: Prompt) -> PromptResult:
+        """The prompted object in every view; nothing is remembered."""
+        return self._result(moment, self._carried(moment, prompt), 0, "")
+
+    def track(self, moment: Moment, prompt: Prompt, object_id: int, label: str) -> PromptResult:
+        """Follow the prompted object, or correct a live one.
+
+        A prompt on an object that is followed already gives that object's id.
+        """
+        transfer = self._carried(moment, prompt, object_id)
+        source, stamp_ns = moment.scene.frames.index(prompt.camera), moment.scene.frames.stamp_ns
+        object_id = object_id or self._same(moment, transfer.masks[source][0], source) or self._new_id()
+        thing = self._things.get(object_id) or FollowedMask(object_id, "", stamp_ns, stamp_ns)
+        thing.label = label or thing.label
+        # What was remembered of it led to a mask that had to be corrected.
+        thing.sightings = {}
+        scene = matched_scene(moment)
+        found = [
+            Found(masks[0], network_pixels(masks[0], place), float(score))
+            for masks, place, score in zip(transfer.masks, scene.placements, transfer.scores[:, 0], strict=True)
+        ]
+        self._remember(scene, moment, thing, found)
+        self._things[object_id] = thing
+        result = self._result(moment, transfer, object_id, thing.label)
+        self._now(moment)[object_id] = [view.masks[0] for view in result.views]
+        return result
+
+    def forget(self, object_id: int) -> None:
+        """Stop to follow an object."""
+        del self._things[object_id]
+        if self._newest is not None:
+            self._newest[1].pop(object_id, None)
+
+    def objects(self) -> list[TrackedObject]:
+        """The objects that are followed now."""
+        return [TrackedObject(thing.object_id, thing.label, thing.last_seen_ns) for thing in self._things.values()]
+
+    def sizes(self, moment: Moment) -> Iterator[tuple[str, float]]:
+        """Label and longest edge of each object that is seen now."""
+        for thing in self._things.values():
+            if thing.label and thing.last_seen_ns == moment.scene.frames.stamp_ns and len(thing.points):
+                yield thing.label, float(oriented_box(thing.points, upwards(moment)).size.max())
+
+    def reset(self) -> None:
+        """Forget every object."""
+        self._things.clear()
+        self._newest = None
+
+    def flush_camera(self, camera: str) -> None:
+        """Forget how one camera saw things."""
+        for thing in self._things.values():
+            thing.sightings.pop(camera, None)
+        self._newest = None
+
+    def move_world(self, moved: Similarity) -> None:
+        """The world or its unit is another one from now on."""
+        for thing in self._things.values():
+            thing.points = moved.apply(thing.points)
+
+    def stored(self) -> Stored:
+        """All objects with what was kept of each camera; features in half precision."""
+        arrays: dict[str, np.ndarray] = {}
+        facts = []
+        for number, thing in enumerate(self._things.values()):
+            arrays[f"{number}.points"] = thing.points.astype(np.float32)
+            for index, sighting in enumerate(thing.sightings.values()):
+                arrays[f"{number}.{index}.maps"] = sighting.maps.to(torch.float16).cpu().numpy()
+                arrays[f"{number}.{index}.mask"] = sighting.mask.astype(np.uint8)
+            facts.append({
+                "id": thing.object_id, "label": thing.label, "cameras": list(thing.sightings),
+                "first_seen_ns": thing.first_seen_ns, "last_seen_ns": thing.last_seen_ns,
+            })  # fmt: skip
+        return Stored(arrays, {"masks": facts})
+
+    def read(self, stored: Stored) -> dict[int, FollowedMask]:
+        """The objects as they were stored."""
+        facts = read_list(stored.facts["masks"])
+        things = [self._restored(fact, stored.arrays, f"{number}.") for number, fact in enumerate(facts)]
+        if len(found := {thing.object_id: thing for thing in things}) < len(things):
+            raise ValueError(f"masks: expected distinct ids, got {[thing.object_id for thing in things]}")
+        return found
+
+    def restore(self, things: dict[int, FollowedMask]) -> None:
+        """Follow these objects."""
+        self._things, self._newest = dict(things), None
+
+    def _restored(self, fact: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> FollowedMask:
+        object_id, label, first_ns, last_ns = read_facts(fact)
+        points, sightings = read_array(arrays, f"{prefix}points", 2, np.float32), {}
+        head = self.transfer.head.config
+        for index, camera in enumerate(read_list(fact["cameras"])):
+            maps = read_array(arrays, f"{prefix}{index}.maps", 3, np.float16)
+            mask = read_array(arrays, f"{prefix}{index}.mask", 2, np.uint8)
+            wanted = (head.width, *(side // head.map_stride for side in mask.shape))
+            if maps.shape != wanted:
+                raise ValueError(f"{prefix}{index}: expected features {wanted}, got {maps.shape}")
+            sightings[str(camera)] = Sighting(torch.from_numpy(maps).float(), mask > 0)
+        if points.shape[1] != 3:
+            raise ValueError(f"{prefix}points: expected (N, 3), got {points.shape}")
+        return FollowedMask(object_id, label, first_ns, last_ns, sightings, points)
+
+    def _now(self, moment: Moment) -> dict[int, list[ObjectMask]]:
+        """The masks of all objects in the views of a set; found once."""
+        if self._newest is None or self._newest[0] is not moment:
+            self._newest = (moment, self._followed(moment))
+        return self._newest[1]
+
+    @torch.inference_mode()
+    def _followed(self, moment: Moment) -> dict[int, list[ObjectMask]]:
+        if not self._things:
+            return {}
+        scene = matched_scene(moment)
+        found = self._over_time(scene)
+        self._between_views(scene, found)
+        result = {}
+        for number, thing in self._things.items():
+            self._remember(scene, moment, thing, found[number])
+            result[number] = [
+                ObjectMask(number, each.mask, each.score, state, thing.label)
+                for each, state in zip(found[number], self._states(moment, thing, found[number]), strict=True)
+            ]
+        return result
+
+    def _over_time(self, scene: MatchedScene) -> dict[int, list[Found]]:
+        """Every object in every view, by what was kept of the same camera; empty masks where nothing was."""
+        maps = scene.matching_maps(0).float()
+        found: dict[int, list[Found]] = {}
+        pairs, asked = [], []
+        for number, thing in self._things.items():
+            found[number] = [nothing(scene, index) for index in range(len(scene.frames.views))]
+            for index, camera in enumerate(scene.frames.cameras):
+                sighting = thing.sightings.get(camera)
+                if sighting is not None and sighting.maps.shape == maps[index].shape:
+                    pairs.append(self._pair(scene, sighting, maps[index], index))
+                    asked.append((number, index))
+        for (number, index), decoded in zip(asked, self.transfer.decode(pairs), strict=True):
+            found[number][index] = found_of(decoded)
+        return found
+
+    def _pair(self, scene: MatchedScene, sighting: Sighting, maps: Tensor, view: int) -> Pair:
+        both = torch.stack((sighting.maps.to(maps), maps))
+        points = mask_anchors(sighting.mask, self.config.anchors).points_px
+        matched, _ = scene.encoder.matched_points(both, points)
+        place, prior = scene.placements[view], scene.encoder.matched_masks(both, sighting.mask[None])
+        last = np.array(place.canvas[::-1]) - 1
+        return Pair(
+            both, sighting.mask, points, matched.clip(0, last), returning(place), None if prior is None else prior[0]
+        )
+
+    def _between_views(self, scene: MatchedScene, found: dict[int, list[Found]]) -> None:
+        """Views that lost an object get the mask of the view that sees it best, if that is trusted and the mask that
+        comes of it too; all objects that are seen best in one view at once."""
+        by_source: dict[int, list[int]] = {}
+        for number, views in found.items():
+            scores = [each.score for each in views]
+            if max(scores) >= self.config.least_score > min(scores):
+                by_source.setdefault(int(np.argmax(scores)), []).append(number)
+        for source, numbers in by_source.items():
+            given = [number for number in numbers if not found[number][source].mask.all()]
+            if not given:
+                continue
+            carried = self.transfer(scene, source, np.stack([found[number][source].mask for number in given]))
+            for row, number in enumerate(given):
+                for index, place in enumerate(scene.placements):
+                    score = float(carried.scores[index, row])
+                    if found[number][index].score < self.config.least_score <= score:
+                        mask = carried.masks[index][row]
+                        found[number][index] = Found(mask, network_pixels(mask, place), score)
+
+    def _remember(self, scene: MatchedScene, moment: Moment, thing: FollowedMask, found: Sequence[Found]) -> None:
+        """Keep the masks that are trusted."""
+        maps, points = scene.matching_maps(0).float(), []
+        for index, (each, camera) in enumerate(zip(found, scene.frames.cameras, strict=True)):
+            if each.score < self.config.least_score or not each.seen.any():
+                continue
+            thing.sightings[camera] = Sighting(maps[index].clone(), each.seen)
+            shown = moment.scene.views[index].points[each.mask]
+            points.append(shown[np.isfinite(shown[:, 0])])
+            thing.last_seen_ns = scene.frames.stamp_ns
+        if points:
+            together = np.concatenate(points)
+            thing.points = together[:: 1 + len(together) // KEPT_POINTS]
+
+    def _states(self, moment: Moment, thing: FollowedMask, found: Sequence[Found]) -> list[Visibility]:
+        views = moment.scene.views
+        return [visibility(each.mask, thing.points, view) for each, view in zip(found, views, strict=True)]
+
+    def _carried(self, moment: Moment, prompt: Prompt, object_id: int = 0) -> TransferredMasks:
+        """The prompted mask in every view; points alone correct the mask that the object has now."""
+        scene = matched_scene(moment)
+        source = scene.frames.index(prompt.camera)
+        known = self._now(moment)[object_id][source].mask if object_id and prompt.is_points_alone else None
+        whole = prompt if known is None else replace(prompt, mask=known)
+        whole.check(scene.frames)
+        mask = image_mask(scene.frames.views[source].image, prompt, known)
+        if len(scene.frames.views) > 1:
+            return self.transfer(scene, source, mask[None])
+        return TransferredMasks((mask[None],), np.array([[Visibility.VISIBLE]]), np.ones((1, 1)))
+
+    def _same(self, moment: Moment, mask: np.ndarray, view: int) -> int:
+        """The object that has this mask (H, W) already; 0 = none."""
+        for number, masks in self._now(moment).items():
+            known = masks[view].mask
+            if (mask & known).sum() >= SAME_THING * (mask | known).sum():
+                return number
+        return 0
+
+    def _result(self, moment: Moment, transfer: TransferredMasks, object_id: int, label: str) -> PromptResult:
+        scene = moment.scene
+        cloud = transfer_cloud(scene, transfer, object_id, self.config.cloud_points)
+        track = transfer_track(scene.frames, transfer, cloud.xyz, lab(cloud.rgb))
+        measured = instance(track, upwards(moment), 0.0, object_id, len(cloud.xyz)) if track else None
+        views = transfer_views(scene.frames, transfer, object_id, label)
+        return PromptResult(scene.frames, object_id, views, cloud, measured, scene.scale)
+
+
+def matched_scene(moment: Moment) -> MatchedScene:
+    """The scene with the features that views are matched by."""
+    scene = moment.scene
+    return cast(MatchedScene, scene.inner if isinstance(scene, AlignedScene) else scene)
+
+
+def found_of(decoded: Decoded) -> Found:
+    """What the head found in a view."""
+    mask, seen = ((each > 0).cpu().numpy() for each in (decoded.logits, decoded.seen))
+    return Found(mask, seen, float(expected_overlap(decoded.seen[None])[0]))
+
+
+def nothing(scene: MatchedScene, view: int) -> Found:
+    """No mask in a view."""
+    return Found(np.zeros(scene.frames.views[view].size, bool), np.zeros(scene.placements[view].canvas, bool), 0.0)
+
+
+def network_pixels(mask: np.ndarray, place: Placement) -> np.ndarray:
+    """A mask (H, W) bool of the image in the network's input."""
+    return place.map_to_network(mask.astype(np.uint8)) > 0
+
+
+def upwards(moment: Moment) -> np.ndarray:
+    """(3,) unit: where the images' tops point to on average, in the world."""
+    tops = -np.stack([view.camera_to_world[:3, 1] for view in moment.scene.views]).mean(0)
+    length = np.linalg.norm(tops)
+    return tops / length if length > 1e-6 else np.array([0.0, 0.0, 1.0])

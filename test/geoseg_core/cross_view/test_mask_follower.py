@@ -1,0 +1,224 @@
+"""Objects followed by masks, on views whose features say exactly what each pixel shows."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geoseg_core.cross_view.config import MaskFollowerConfig
+from geoseg_core.cross_view.mask_follower import MaskFollower
+from geoseg_core.cross_view.transferred import TransferredMasks, checked_masks
+from geoseg_core.cross_view.union_head.config import UnionHeadConfig
+from geoseg_core.cross_view.union_head.transfer import Decoded
+from geoseg_core.geometry.encoder import ViewGeometry
+from geoseg_core.geometry.network_input import pi3_placements
+from geoseg_core.geometry.pointmap import lift
+from geoseg_core.instances import store
+from geoseg_core.instances.segmenter import InstanceConfig, InstanceSegmenter
+from geoseg_core.moment import Moment
+from geoseg_core.prompts import Prompt
+from geoseg_core.results import ScaleState, Visibility
+from geoseg_core.views import FrameSet, View
+
+SIZE = (64, 80)
+KINDS = 4
+STEP_NS = 100_000_000
+COLOURS = np.array([[90, 90, 90], [220, 40, 40], [40, 40, 220], [40, 200, 40]], np.uint8)
+
+
+class IdEncoder:
+    """Matches what has the same features."""
+
+    name = "ids"
+
+    def matched_points(self, maps: torch.Tensor, points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return points_px, np.ones(len(points_px))
+
+    def matched_masks(self, maps: torch.Tensor, masks: np.ndarray) -> None:
+        return None
+
+
+@dataclass(eq=False)
+class IdScene:
+    """Views whose features are the ids of what they show, one channel for each."""
+
+    frames: FrameSet
+    views: tuple[ViewGeometry, ...]
+    labels: list[np.ndarray]
+    encoder: IdEncoder
+    scale: ScaleState = ScaleState()  # noqa: RUF009
+
+    @property
+    def placements(self):
+        return pi3_placements([view.size for view in self.frames.views], SIZE[0] * SIZE[1], 16)
+
+    def matching_maps(self, source: int) -> torch.Tensor:
+        ids = torch.from_numpy(np.stack(self.labels)).long()
+        return torch.nn.functional.one_hot(ids, KINDS).movedim(-1, 1).float()
+
+
+class IdTransfer:
+    """Says of each pair where the target shows what the mask shows in the source."""
+
+    class head:  # noqa: N801
+        config = UnionHeadConfig(width=KINDS, map_stride=1)
+
+    def decode(self, pairs):
+        found = []
+        for pair in pairs:
+            kind = int(pair.maps[0][:, torch.from_numpy(pair.mask)].sum(dim=1).argmax())
+            seen = 20 * pair.maps[1][kind] - 10
+            found.append(Decoded(pair.back(seen[None])[0], seen, torch.zeros(1)))
+        return found
+
+    def __call__(self, scene, source, masks):
+        masks = checked_masks(scene.frames, source, masks)
+        kinds = [int(np.bincount(scene.labels[source][mask]).argmax()) for mask in masks]
+        found = tuple(np.stack([labels == kind for kind in kinds]) for labels in scene.labels)
+        there = np.array([[mask.any() for mask in each] for each in found])
+        states = np.where(there, Visibility.VISIBLE, Visibility.OCCLUDED)
+        return TransferredMasks(found, states, there.astype(float))
+
+
+def labels_of(*things: tuple[int, int, int]) -> np.ndarray:
+    """Squares of 12 pixels: kind, first row, first column."""
+    labels = np.zeros(SIZE, int)
+    for kind, row, column in things:
+        labels[row : row + 12, column : column + 12] = kind
+    return labels
+
+
+def moment(labels: dict[str, np.ndarray], stamp_ns: int = 0) -> Moment:
+    intrinsics = np.array([[60.0, 0, 39.5], [0, 60.0, 31.5], [0, 0, 1]])
+    depth = np.ones(SIZE, np.float32)
+    geometry = ViewGeometry(depth, depth, intrinsics, np.eye(4), lift(depth, intrinsics, np.eye(4)))
+    views = tuple(View(name, COLOURS[each], stamp_ns=stamp_ns) for name, each in labels.items())
+    scene = IdScene(FrameSet(views), (geometry,) * len(views), list(labels.values()), IdEncoder())
+    return Moment(scene, InstanceSegmenter(InstanceConfig()))
+
+
+def follower() -> MaskFollower:
+    numbers = iter(range(1, 100))
+    return MaskFollower(IdTransfer(), MaskFollowerConfig(), lambda: next(numbers))
+
+
+def both(column: int = 10, hidden: bool = False) -> dict[str, np.ndarray]:
+    """Things 1 and 2 in two views; thing 1 may move, and be hidden from the ego view."""
+    ego = labels_of((2, 40, 50)) if hidden else labels_of((1, 10, column), (2, 40, 50))
+    return {"ego": ego, "exo": labels_of((1, 30, column + 20), (2, 5, 5))}
+
+
+def masks_of(found, object_id: int) -> list[np.ndarray]:
+    return [mask.mask for view in found for mask in view.masks if mask.object_id == object_id]
+
+
+def test_a_prompted_object_is_followed_in_every_view_and_keeps_its_name():
+    following = follower()
+    asked = following.track(moment(both()), Prompt("ego", mask=both()["ego"] == 1), 0, "cup")
+    assert asked.object_id == 1 and [view.masks[0].label for view in asked.views] == ["cup", "cup"]
+    for number in range(1, 4):
+        labels = both(10 + 4 * number)
+        found = following.masks(moment(labels, number * STEP_NS))
+        for mask, truth in zip(masks_of(found, 1), labels.values(), strict=True):
+            assert (mask == (truth == 1)).all()
+    (known,) = following.objects()
+    assert (known.object_id, known.label, known.last_seen_ns) == (1, "cup", 3 * STEP_NS)
+
+
+def test_an_object_that_was_hidden_is_found_again_under_its_id():
+    following = follower()
+    following.track(moment(both()), Prompt("exo", mask=both()["exo"] == 1), 0, "")
+    for number in range(1, 4):
+        ego, exo = following.masks(moment(both(hidden=True), number * STEP_NS))
+        assert not ego.masks[0].mask.any() and ego.masks[0].visibility is Visibility.OCCLUDED
+        assert ego.masks[0].score == 0 and (exo.masks[0].mask == (both()["exo"] == 1)).all()
+    labels = both(30)
+    found = following.masks(moment(labels, 4 * STEP_NS))
+    assert (masks_of(found, 1)[0] == (labels["ego"] == 1)).all()
+
+
+def test_a_camera_that_comes_later_gets_the_mask_of_the_others():
+    following = follower()
+    alone = {"ego": both()["ego"]}
+    following.track(moment(alone), Prompt("ego", mask=alone["ego"] == 2), 0, "")
+    found = following.masks(moment(both(), STEP_NS))
+    assert (masks_of(found, 1)[1] == (both()["exo"] == 2)).all()
+
+
+def test_several_objects_are_followed_and_forgotten_apart():
+    following, now = follower(), moment(both())
+    for kind in (1, 2):
+        following.track(now, Prompt("ego", mask=both()["ego"] == kind), 0, f"thing {kind}")
+    assert [len(view.masks) for view in following.masks(now)] == [2, 2]
+    following.forget(1)
+    assert [[mask.object_id for mask in view.masks] for view in following.masks(now)] == [[2], [2]]
+    found = following.masks(moment(both(), STEP_NS))
+    assert (masks_of(found, 2)[0] == (both()["ego"] == 2)).all()
+
+
+def test_a_prompt_on_a_followed_object_gives_its_id_and_another_one_a_new_id():
+    following, now = follower(), moment(both())
+    first = following.track(now, Prompt("ego", mask=both()["ego"] == 1), 0, "cup")
+    again = following.track(now, Prompt("exo", mask=both()["exo"] == 1), 0, "")
+    other = following.track(now, Prompt("exo", mask=both()["exo"] == 2), 0, "")
+    assert (first.object_id, again.object_id, other.object_id) == (1, 1, 2)
+    assert again.views[0].masks[0].label == "cup"
+
+
+def test_a_correction_replaces_what_was_remembered():
+    following, now = follower(), moment(both())
+    following.track(now, Prompt("ego", mask=both()["ego"] == 1), 0, "cup")
+    following.track(now, Prompt("ego", mask=both()["ego"] == 2), 1, "")
+    found = following.masks(moment(both(), STEP_NS))
+    assert (masks_of(found, 1)[1] == (both()["exo"] == 2)).all()
+    assert [each.label for each in following.objects()] == ["cup"]
+
+
+def test_points_alone_correct_the_mask_that_is_there():
+    following, now = follower(), moment(both())
+    two = both()["ego"] > 0
+    following.track(now, Prompt("ego", mask=two), 0, "")
+    point = Prompt("ego", points_px=np.array([[55.0, 45.0]]), positive=np.array([False]))
+    corrected = following.track(now, point, 1, "")
+    assert (corrected.views[0].masks[0].mask == (both()["ego"] == 1)).all()
+
+
+def test_the_answer_holds_points_and_a_box_in_three_dimensions():
+    result = follower().segment(moment(both()), Prompt("ego", mask=both()["ego"] == 1))
+    shown = moment(both()).scene.views[0].points[both()["ego"] == 1]
+    assert result.object_id == 0 and len(result.cloud.xyz) > 100
+    assert np.allclose(result.instance.box.size.max(), np.ptp(shown[:, 0]), atol=0.4)
+    assert follower().objects() == []
+
+
+def test_a_flushed_camera_is_served_by_the_others():
+    following = follower()
+    following.track(moment(both()), Prompt("ego", mask=both()["ego"] == 1), 0, "")
+    following.flush_camera("ego")
+    found = following.masks(moment(both(), STEP_NS))
+    assert (masks_of(found, 1)[0] == (both()["ego"] == 1)).all()
+
+
+def test_what_is_followed_outlives_a_file(tmp_path: Path):
+    following = follower()
+    following.track(moment(both()), Prompt("ego", mask=both()["ego"] == 1), 0, "cup")
+    store.save(path := str(tmp_path / "memory.safetensors"), [], following.stored(), 5)
+    other = follower()
+    _, things, next_id = store.load(path, other.read)
+    other.restore(things)
+    assert next_id == 5 and [(each.object_id, each.label) for each in other.objects()] == [(1, "cup")]
+    found = other.masks(moment(both(20), STEP_NS))
+    assert (masks_of(found, 1)[0] == (both(20)["ego"] == 1)).all()
+
+
+def test_files_of_other_followers_or_other_networks_are_refused():
+    following = follower()
+    following.track(moment(both()), Prompt("ego", mask=both()["ego"] == 1), 0, "cup")
+    stored = following.stored()
+    with pytest.raises(KeyError):
+        following.read(replace(stored, facts={"flat": []}))
+    small = {name: array[:2] if name.endswith("maps") else array for name, array in stored.arrays.items()}
+    with pytest.raises(ValueError, match="features"):
+        following.read(replace(stored, arrays=small))
