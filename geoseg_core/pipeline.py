@@ -61,6 +61,11 @@ class ScenePipeline:
         self._follower, self.head_weights = chosen.follower, chosen.weights
         self._moment: Moment | None = None
 
+    @property
+    def masks_by(self) -> str:
+        """What carries masks between views: the encoder whose depth it goes by, or the method."""
+        return self.config.geometry.encoder if self.head_weights is None else self._follower.method
+
     def process(self, frames: FrameSet) -> SceneResult:
         """Encode a set once, follow all objects into it, find its instances.
 

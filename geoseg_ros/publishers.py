@@ -24,14 +24,17 @@ class Outputs:
     """The publishers of one node; `publish` may be called from any one thread.
 
     Args:
-        method: name of what made the results, for the messages' `method`.
+        encoder: name of what gave the instances, for the messages' `method`.
+        masks_by: the same of what carried the masks.
     """
 
-    def __init__(self, node: Node, cameras: tuple[str, ...], world_frame: str, method: str) -> None:
+    def __init__(
+        self, node: Node, cameras: tuple[str, ...], world_frame: str, encoder: str, masks_by: str
+    ) -> None:
         self._node = node
         self.publishers: list[Publisher] = []
         self._world_frame = world_frame
-        self._method = method
+        self._encoder, self._masks_by = encoder, masks_by
         self._masks = self._announce(msg.CrossViewMasks, "~/cross_view_masks")
         self._instances = self._announce(msg.InstanceCloud, "~/instances")
         self._cloud = self._announce(PointCloud2, "~/instances/cloud")
@@ -51,7 +54,7 @@ class Outputs:
     def publish(self, result: SceneResult) -> None:
         """Say all of one set, with the stamps of its images."""
         if _is_heard(self._masks):
-            self._masks.publish(conversions.masks_to_msg(result, self._world_frame, self._method))
+            self._masks.publish(conversions.masks_to_msg(result, self._world_frame, self._masks_by))
         self._publish_instances(result)
         for event in result.events:
             self._events.publish(conversions.event_to_msg(event, self._world_frame))
@@ -64,7 +67,7 @@ class Outputs:
 
     def answer(self, result: PromptResult, request_id: str) -> msg.PromptMasks:
         """The message for the answer to a prompt."""
-        return conversions.prompt_result_to_msg(result, self._world_frame, self._method, request_id)
+        return conversions.prompt_result_to_msg(result, self._world_frame, self._masks_by, request_id)
 
     def close(self) -> None:
         for publisher in self.publishers:
@@ -74,7 +77,7 @@ class Outputs:
     def _publish_instances(self, result: SceneResult) -> None:
         if result.instances is None or not any(map(_is_heard, (self._instances, self._cloud, self._boxes))):
             return
-        message = conversions.instances_to_msg(result.instances, result.frames, self._world_frame, self._method)
+        message = conversions.instances_to_msg(result.instances, result.frames, self._world_frame, self._encoder)
         if _is_heard(self._instances):
             self._instances.publish(message)
         if _is_heard(self._cloud):

@@ -54,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     pipeline = ScenePipeline(pipeline_config)
     if pipeline.loaded.weights is not None:
         print(f"encoder {method}, {pipeline.loaded.weights}")
+        if pipeline.head_weights is not None:
+            print(f"masks by {pipeline.masks_by}, {pipeline.head_weights}")
     elif arguments.weights:
         print(f"--weights {arguments.weights}: the method {method} uses no weights, none are loaded")
     evaluator = Evaluator(pipeline, sequence.cameras[0], sequence.objects, config)

@@ -12,7 +12,7 @@ from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.choice import GeometryConfig, device_named
 from geoseg_core.instances.segmenter import InstanceSegmenter
 from geoseg_core.prompting.regions import PromptConfig
-from geoseg_core.weights.chosen import ChosenWeights, choose_weights
+from geoseg_core.weights.chosen import ChosenWeights, choose_weights, stored_config
 
 # The union head that was made for an encoder's features.
 HEADS = {"tiny": "tiny-union-head", "vggt": "vggt-s"}
@@ -42,7 +42,6 @@ def choose_follower(
     from geoseg_core.cross_view.union_head.config import UnionHeadConfig
     from geoseg_core.cross_view.union_head.model import UnionHead
     from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer
-    from geoseg_core.weights.chosen import stored_config
 
     head = UnionHead.from_checkpoint(weights.path, stored_config(weights.path, UnionHeadConfig()))
     transfer = UnionHeadTransfer(head.to(device_named(geometry.device)), config.union_head)

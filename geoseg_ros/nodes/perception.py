@@ -85,9 +85,12 @@ class PerceptionNode(LifecycleNode):
         if weights is not None:
             log.info(f"encoder {encoder}, {weights}")
             model |= {"weights": weights.name, "licence": weights.licence}
+        if pipeline.head_weights is not None:
+            log.info(f"masks by {pipeline.masks_by}, {pipeline.head_weights}")
+            model |= {"head_weights": pipeline.head_weights.name, "head_licence": pipeline.head_weights.licence}
         self._statistics = Statistics(log.warning, model)
         self._rig = CameraRig(config.cameras, config.world_frame)
-        self._outputs = Outputs(self, config.cameras, config.world_frame, encoder)
+        self._outputs = Outputs(self, config.cameras, config.world_frame, encoder, pipeline.masks_by)
         builder = FrameBuilder(self._rig, config, self._statistics)
         self._scene = Scene(
             pipeline, builder, self._outputs, self._statistics, config.pipeline.tasks, self.get_clock(), log.info
