@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 
 from geoseg_core.cross_view.config import ReprojectionConfig
+from geoseg_core.cross_view.reprojected import reprojected_mask
 from geoseg_core.cross_view.transferred import TransferredMasks
 from geoseg_core.errors import BadInput
-from geoseg_core.geometry.camera import inside, project
+from geoseg_core.geometry.camera import project
 from geoseg_core.geometry.encoder import ViewGeometry
 from geoseg_core.geometry.pointmap import NEAR, OUTSIDE, occlusion
 from geoseg_core.instances.clustering import spread
@@ -148,26 +149,7 @@ def warp_mask(
 
     The world must stand still between the two views.
     """
-    result = np.zeros(goal.depth_m.shape, bool)
-    points = start.points[mask]
-    points = points[np.isfinite(points[:, 0])]
-    pixels, depth_m = project(points, goal.intrinsics, goal.camera_to_world)
-    pixels = pixels[inside(pixels, depth_m, (len(result), result[0].size))]
-    if len(pixels) == 0:
-        return result
-    low = np.maximum(np.floor(pixels.min(0)).astype(int) - 3, 0)
-    high = np.ceil(pixels.max(0)).astype(int) + 4
-    window = (slice(low[1], high[1]), slice(low[0], high[0]))
-    rows, columns = np.nonzero(candidates[window])
-    asked = goal.points[window][rows, columns]
-    back, back_depth_m = project(asked, start.intrinsics, start.camera_to_world)
-    within = inside(back, back_depth_m, (start.depth_m.shape[0], start.depth_m.shape[1]))
-    index = np.rint(back[within]).astype(np.intp)
-    seen_m = start.depth_m[index[:, 1], index[:, 0]]
-    near = np.abs(seen_m - back_depth_m[within]) < config.tolerance_m + config.tolerance_slope * seen_m
-    hit = np.zeros(len(rows), bool)
-    hit[within] = near & mask[index[:, 1], index[:, 0]]
-    result[window][rows[hit], columns[hit]] = True
+    result = reprojected_mask(goal, start, mask, config.tolerance_slope, config.tolerance_m, candidates)
     closed = cv2.morphologyEx(result.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)).view(bool)
     return closed & candidates
 
