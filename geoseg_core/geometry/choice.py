@@ -142,8 +142,8 @@ def aligner_for(config: GeometryConfig) -> Aligner | None:
     return Aligner(config.alignment, config.rgbd, CHOICES[config.encoder].metric)
 
 
-def device_named(name: str) -> "torch.device":
-    """A device by its name; "auto" is the first GPU, or the CPU without one.
+def device_named(name: str, where: str = "geometry.device") -> "torch.device":
+    """A device by its name; "auto" is the first GPU, or the CPU without one. `where`: the setting that names it.
 
     Raises:
         BadConfig: no such device, or it is not there.
@@ -155,8 +155,8 @@ def device_named(name: str) -> "torch.device":
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise BadConfig(f"geometry.device: expected auto, cpu or cuda:0, got {name!r}") from error
+        raise BadConfig(f"{where}: expected auto, cpu or cuda:0, got {name!r}") from error
     here = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= here):
-        raise BadConfig(f"geometry.device: expected cpu or one of {here} CUDA devices, got {name!r}")
+        raise BadConfig(f"{where}: expected cpu or one of {here} CUDA devices, got {name!r}")
     return device
