@@ -64,7 +64,8 @@ class ScenePipeline:
     @property
     def masks_by(self) -> str:
         """What carries masks between views: the encoder whose depth it goes by, or the method."""
-        return self.config.geometry.encoder if self.head_weights is None else self._follower.method
+        method = self._follower.method
+        return self.config.geometry.encoder if method == "reprojection" else method
 
     def process(self, frames: FrameSet) -> SceneResult:
         """Encode a set once, follow all objects into it, find its instances.

@@ -4,15 +4,20 @@ The union head, and torch with it, is imported only when it is chosen.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from geoseg_core.cross_view.config import CrossViewConfig
 from geoseg_core.cross_view.follower import Follower
 from geoseg_core.cross_view.thing_follower import ThingFollower
+from geoseg_core.cross_view.union_head.config import UnionHeadConfig
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.choice import GeometryConfig, device_named
 from geoseg_core.instances.segmenter import InstanceSegmenter
 from geoseg_core.prompting.regions import PromptConfig
 from geoseg_core.weights.chosen import ChosenWeights, choose_weights, stored_config
+
+if TYPE_CHECKING:
+    from geoseg_core.cross_view.carrier import MaskCarrier
 
 # The union head that was made for an encoder's features.
 HEADS = {"tiny": "tiny-union-head", "vggt": "vggt-s"}
@@ -33,34 +38,51 @@ def choose_follower(
 
     Raises:
         BadInput: weights that are not here or do not fit.
-        BadConfig: the union head on an encoder whose features it can't read.
+        BadConfig: a method that needs other features than the encoder gives.
+        MissingExtra: the extra [sam] is not installed.
     """
-    weights = head_weights(config, geometry.encoder)
-    if weights is None:
+    weights = head_weights(config, geometry.encoder) if config.method in ("auto", "union_head") else None
+    if config.method == "point_prompt_sam":
+        check_matching(config.method, geometry.encoder)
+        from geoseg_core.cross_view.point_prompt_sam import PointPromptSam
+
+        carrier: MaskCarrier = PointPromptSam.from_config(config.sam)
+    elif weights is not None:
+        from geoseg_core.cross_view.union_head.carrier import UnionHeadCarrier
+        from geoseg_core.cross_view.union_head.model import UnionHead
+        from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer
+
+        head = UnionHead.from_checkpoint(weights.path, stored_config(weights.path, UnionHeadConfig()))
+        carrier = UnionHeadCarrier(UnionHeadTransfer(head.to(device_named(geometry.device)), config.union_head))
+    else:
         return ChosenFollower(ThingFollower(segmenter, config.reprojection, prompts))
     from geoseg_core.cross_view.mask_follower import MaskFollower
-    from geoseg_core.cross_view.union_head.config import UnionHeadConfig
-    from geoseg_core.cross_view.union_head.model import UnionHead
-    from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer
 
-    head = UnionHead.from_checkpoint(weights.path, stored_config(weights.path, UnionHeadConfig()))
-    transfer = UnionHeadTransfer(head.to(device_named(geometry.device)), config.union_head)
-    return ChosenFollower(MaskFollower(transfer, config.follow, segmenter.keeper.new_id), weights)
+    return ChosenFollower(MaskFollower(carrier, config.follow, segmenter.keeper.new_id), weights)
+
+
+def check_matching(method: str, encoder: str) -> None:
+    """Whether the encoder's features match views of different sets.
+
+    Raises:
+        BadConfig: they don't.
+    """
+    if encoder not in HEADS:
+        raise BadConfig(
+            f"cross_view.method: for {method}, expected an encoder by whose features views are matched "
+            f"({', '.join(HEADS)}), got {encoder!r}; choose one of those, or the method reprojection"
+        )
 
 
 def head_weights(config: CrossViewConfig, encoder: str) -> ChosenWeights | None:
-    """The weights of the union head, or None where masks are carried by depth.
+    """The weights of the union head; None where there are none and nobody insists.
 
     Raises:
         BadInput, BadConfig: as `choose_follower`.
     """
-    if config.method == "reprojection" or (config.method == "auto" and encoder not in HEADS):
+    if config.method == "auto" and encoder not in HEADS:
         return None
-    if encoder not in HEADS:
-        raise BadConfig(
-            f"cross_view.method: expected an encoder whose features the union head reads ({', '.join(HEADS)}), got "
-            f"{encoder!r}; choose one of those, or the method reprojection"
-        )
+    check_matching(config.method, encoder)
     try:
         return choose_weights(config.weights or HEADS[encoder])
     except BadInput:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 from geoseg_core.config import setting
+from geoseg_core.cross_view.point_prompt_config import PointPromptSamConfig
 from geoseg_core.cross_view.union_head.config import UnionTransferConfig
 
-METHODS = ("auto", "union_head", "reprojection")
+METHODS = ("auto", "union_head", "point_prompt_sam", "reprojection")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,6 @@ class ReprojectionConfig:
 class MaskFollowerConfig:
     """How masks are followed."""
 
-    anchors: int = setting(5, "points that stand for a mask", "", 1)
     least_score: float = setting(0.5, "a mask whose expected overlap with the truth is less is not kept", "", 0.0, 1.0)
     cloud_points: int = setting(20000, "about so many points at most in the cloud of a prompt's answer", "", 100)
 
@@ -37,11 +37,12 @@ class MaskFollowerConfig:
 class CrossViewConfig:
     """How masks are carried into other views."""
 
-    method: str = setting("auto", "how masks are carried between views: by the union head, by depth (reprojection), or "
-                          "auto: the union head where its weights for the encoder are here, else depth",
-                          choices=METHODS)  # fmt: skip
+    method: str = setting("auto", "how masks are carried between views: by the union head, by points that prompt "
+                          "SAM 2.1, by depth (reprojection), or auto: the union head where its weights for the encoder "
+                          "are here, else depth", choices=METHODS)  # fmt: skip
     weights: str = setting("", "weights of the union head by name (`geoseg weights list`) or file; empty for the "
                            "usual ones of the encoder")  # fmt: skip
     union_head: UnionTransferConfig = field(default_factory=UnionTransferConfig)
+    sam: PointPromptSamConfig = field(default_factory=PointPromptSamConfig)
     follow: MaskFollowerConfig = field(default_factory=MaskFollowerConfig)
     reprojection: ReprojectionConfig = field(default_factory=ReprojectionConfig)

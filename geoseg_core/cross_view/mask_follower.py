@@ -12,19 +12,16 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from geoseg_core.cross_view.carrier import Found, MaskCarrier, Sighting, in_network, nothing
 from geoseg_core.cross_view.config import MaskFollowerConfig
 from geoseg_core.cross_view.followed import transfer_cloud, transfer_track, transfer_views
 from geoseg_core.cross_view.follower import TrackedObject
 from geoseg_core.cross_view.reprojection import visibility
 from geoseg_core.cross_view.transferred import TransferredMasks
-from geoseg_core.cross_view.union_head.anchors import mask_anchors
-from geoseg_core.cross_view.union_head.looks import MatchedScene, Pair, returning
-from geoseg_core.cross_view.union_head.transfer import Decoded, UnionHeadTransfer, expected_overlap
+from geoseg_core.cross_view.union_head.looks import MatchedScene
 from geoseg_core.geometry.alignment.aligner import AlignedScene
 from geoseg_core.geometry.alignment.similarity import Similarity
-from geoseg_core.geometry.network_input import Placement
 from geoseg_core.instances.lifting import instance, oriented_box
 from geoseg_core.instances.store import Stored, read_array, read_facts, read_list
 from geoseg_core.instances.voxels import lab
@@ -35,14 +32,6 @@ from geoseg_core.results import ObjectMask, PromptResult, ViewMasks, Visibility
 
 SAME_THING = 0.8
 KEPT_POINTS = 2000
-
-
-@dataclass(frozen=True, eq=False)
-class Sighting:
-    """How a camera saw an object: features (C, h, w) of the view and mask (H, W) bool, both as the network saw it."""
-
-    maps: Tensor
-    mask: np.ndarray
 
 
 @dataclass(eq=False)
@@ -61,16 +50,6 @@ class FollowedMask:
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """An object in one view: mask (H, W) bool in the image and `seen` in the network's input, and how far it is
-    trusted."""
-
-    mask: np.ndarray
-    seen: np.ndarray
-    score: float
-
-
 class MaskFollower:
     """Keeps the contract of `Follower`.
 
@@ -78,10 +57,9 @@ class MaskFollower:
         new_id: gives an id that nothing else has.
     """
 
-    method = "union_head"
-
-    def __init__(self, transfer: UnionHeadTransfer, config: MaskFollowerConfig, new_id: Callable[[], int]) -> None:
-        self.transfer, self.config, self._new_id = transfer, config, new_id
+    def __init__(self, carrier: MaskCarrier, config: MaskFollowerConfig, new_id: Callable[[], int]) -> None:
+        self.carrier, self.config, self._new_id = carrier, config, new_id
+        self.method = carrier.method
         self._things: dict[int, FollowedMask] = {}
         self._newest: tuple[Moment, dict[int, list[ObjectMask]]] | None = None
 
@@ -111,8 +89,8 @@ class MaskFollower:
         thing.sightings = {}
         scene = matched_scene(moment)
         found = [
-            Found(masks[0], network_pixels(masks[0], place), float(score))
-            for masks, place, score in zip(transfer.masks, scene.placements, transfer.scores[:, 0], strict=True)
+            Found(masks[0], in_network(masks[0], scene, view), float(transfer.scores[view, 0]))
+            for view, masks in enumerate(transfer.masks)
         ]
         self._remember(scene, moment, thing, found)
         self._things[object_id] = thing
@@ -182,13 +160,9 @@ class MaskFollower:
     def _restored(self, fact: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> FollowedMask:
         object_id, label, first_ns, last_ns = read_facts(fact)
         points, sightings = read_array(arrays, f"{prefix}points", 2, np.float32), {}
-        head = self.transfer.head.config
         for index, camera in enumerate(read_list(fact["cameras"])):
             maps = read_array(arrays, f"{prefix}{index}.maps", 3, np.float16)
             mask = read_array(arrays, f"{prefix}{index}.mask", 2, np.uint8)
-            wanted = (head.width, *(side // head.map_stride for side in mask.shape))
-            if maps.shape != wanted:
-                raise ValueError(f"{prefix}{index}: expected features {wanted}, got {maps.shape}")
             sightings[str(camera)] = Sighting(torch.from_numpy(maps).float(), mask > 0)
         if points.shape[1] != 3:
             raise ValueError(f"{prefix}points: expected (N, 3), got {points.shape}")
@@ -218,29 +192,18 @@ class MaskFollower:
 
     def _over_time(self, scene: MatchedScene) -> dict[int, list[Found]]:
         """Every object in every view, by what was kept of the same camera; empty masks where nothing was."""
-        maps = scene.matching_maps(0).float()
-        found: dict[int, list[Found]] = {}
-        pairs, asked = [], []
-        for number, thing in self._things.items():
-            found[number] = [nothing(scene, index) for index in range(len(scene.frames.views))]
-            for index, camera in enumerate(scene.frames.cameras):
-                sighting = thing.sightings.get(camera)
-                if sighting is not None and sighting.maps.shape == maps[index].shape:
-                    pairs.append(self._pair(scene, sighting, maps[index], index))
-                    asked.append((number, index))
-        for (number, index), decoded in zip(asked, self.transfer.decode(pairs), strict=True):
-            found[number][index] = found_of(decoded)
+        shape = scene.matching_maps(0).shape[1:]
+        found = {number: [nothing(scene, view) for view in range(len(scene.frames.views))] for number in self._things}
+        asked = [
+            (number, view, thing.sightings[camera])
+            for number, thing in self._things.items()
+            for view, camera in enumerate(scene.frames.cameras)
+            if camera in thing.sightings and thing.sightings[camera].maps.shape == shape
+        ]
+        carried = self.carrier.over_time(scene, [(sighting, view) for _, view, sighting in asked])
+        for (number, view, _), each in zip(asked, carried, strict=True):
+            found[number][view] = each
         return found
-
-    def _pair(self, scene: MatchedScene, sighting: Sighting, maps: Tensor, view: int) -> Pair:
-        both = torch.stack((sighting.maps.to(maps), maps))
-        points = mask_anchors(sighting.mask, self.config.anchors).points_px
-        matched, _ = scene.encoder.matched_points(both, points)
-        place, prior = scene.placements[view], scene.encoder.matched_masks(both, sighting.mask[None])
-        last = np.array(place.canvas[::-1]) - 1
-        return Pair(
-            both, sighting.mask, points, matched.clip(0, last), returning(place), None if prior is None else prior[0]
-        )
 
     def _between_views(self, scene: MatchedScene, found: dict[int, list[Found]]) -> None:
         """Views that lost an object get the mask of the view that sees it best, if that is trusted and the mask that
@@ -254,13 +217,14 @@ class MaskFollower:
             given = [number for number in numbers if not found[number][source].mask.all()]
             if not given:
                 continue
-            carried = self.transfer(scene, source, np.stack([found[number][source].mask for number in given]))
+            masks = np.stack([found[number][source].mask for number in given])
+            carried = self.carrier.between_views(scene, source, masks)
             for row, number in enumerate(given):
-                for index, place in enumerate(scene.placements):
-                    score = float(carried.scores[index, row])
-                    if found[number][index].score < self.config.least_score <= score:
-                        mask = carried.masks[index][row]
-                        found[number][index] = Found(mask, network_pixels(mask, place), score)
+                for view, known in enumerate(found[number]):
+                    score = float(carried.scores[view, row])
+                    if known.score < self.config.least_score <= score:
+                        mask = carried.masks[view][row]
+                        found[number][view] = Found(mask, in_network(mask, scene, view), score)
 
     def _remember(self, scene: MatchedScene, moment: Moment, thing: FollowedMask, found: Sequence[Found]) -> None:
         """Keep the masks that are trusted."""
@@ -289,7 +253,7 @@ class MaskFollower:
         whole.check(scene.frames)
         mask = image_mask(scene.frames.views[source].image, prompt, known)
         if len(scene.frames.views) > 1:
-            return self.transfer(scene, source, mask[None])
+            return self.carrier.between_views(scene, source, mask[None])
         return TransferredMasks((mask[None],), np.array([[Visibility.VISIBLE]]), np.ones((1, 1)))
 
     def _same(self, moment: Moment, mask: np.ndarray, view: int) -> int:
@@ -313,22 +277,6 @@ def matched_scene(moment: Moment) -> MatchedScene:
     """The scene with the features that views are matched by."""
     scene = moment.scene
     return cast(MatchedScene, scene.inner if isinstance(scene, AlignedScene) else scene)
-
-
-def found_of(decoded: Decoded) -> Found:
-    """What the head found in a view."""
-    mask, seen = ((each > 0).cpu().numpy() for each in (decoded.logits, decoded.seen))
-    return Found(mask, seen, float(expected_overlap(decoded.seen[None])[0]))
-
-
-def nothing(scene: MatchedScene, view: int) -> Found:
-    """No mask in a view."""
-    return Found(np.zeros(scene.frames.views[view].size, bool), np.zeros(scene.placements[view].canvas, bool), 0.0)
-
-
-def network_pixels(mask: np.ndarray, place: Placement) -> np.ndarray:
-    """A mask (H, W) bool of the image in the network's input."""
-    return place.map_to_network(mask.astype(np.uint8)) > 0
 
 
 def upwards(moment: Moment) -> np.ndarray:

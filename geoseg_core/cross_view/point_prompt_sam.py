@@ -14,11 +14,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from geoseg_core.cross_view.carrier import Found, Sighting, in_network, matched_anchors, nothing, sighted
 from geoseg_core.cross_view.point_prompt_config import PointPromptSamConfig
 from geoseg_core.cross_view.reprojected import reprojected_mask
 from geoseg_core.cross_view.sam2 import Prompt, Sam2
 from geoseg_core.cross_view.transferred import TransferredMasks, checked_masks, no_masks, state_of
 from geoseg_core.cross_view.union_head.anchors import mask_anchors
+from geoseg_core.cross_view.union_head.looks import MatchedScene
 from geoseg_core.geometry.camera import inside
 from geoseg_core.geometry.choice import device_named
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks
@@ -26,7 +28,9 @@ from geoseg_core.results import Visibility
 
 
 class PointPromptSam:
-    """Masks of a source view to masks in all views of an encoded scene; a `MaskTransfer`."""
+    """Masks of a source view to masks in all views of an encoded scene: a `MaskTransfer`, and a `MaskCarrier`."""
+
+    method = "point_prompt_sam"
 
     def __init__(
         self,
@@ -75,6 +79,28 @@ class PointPromptSam:
             states.append([state_of(mask, at, view.size) for mask, at in zip(there, points, strict=True)])
             scores.append(overlaps)
         return TransferredMasks(tuple(found), np.array(states), np.stack(scores))
+
+    def between_views(self, scene: EncodedScene, source: int, masks: np.ndarray) -> TransferredMasks:
+        """Masks (K, H, W) of a view in all views of its set."""
+        return self(scene, source, masks)
+
+    def over_time(self, scene: MatchedScene, asked: Sequence[tuple[Sighting, int]]) -> list[Found]:
+        """Objects as their cameras saw them before: points that are matched from there prompt SAM."""
+        found = [nothing(scene, view) for _, view in asked]
+        for view in sorted({view for _, view in asked}):
+            rows = [row for row, (_, each) in enumerate(asked) if each == view]
+            prompts = [self._recalled(scene, asked[row][0], view) for row in rows]
+            masks, scores = self._segmented(scene.frames.views[view].image, prompts)
+            for row, mask, score in zip(rows, masks, scores, strict=True):
+                found[row] = Found(mask, in_network(mask, scene, view), float(score))
+        return found
+
+    def _recalled(self, scene: MatchedScene, sighting: Sighting, view: int) -> Prompt | None:
+        both = sighted(scene, sighting, view)
+        _, matched, seen = matched_anchors(scene, both, sighting.mask, view, self.config.anchors)
+        points = scene.placements[view].to_source(matched[seen >= self.config.least_confidence])
+        points = points[inside(points, np.ones(len(points)), scene.frames.views[view].size)]
+        return Prompt(points) if len(points) else None
 
     def _segmented(self, image: np.ndarray, prompts: Sequence[Prompt | None]) -> tuple[np.ndarray, np.ndarray]:
         """Masks (K, H, W) bool and scores (K,) of an image; without a prompt, or a pixel, nothing and 0."""

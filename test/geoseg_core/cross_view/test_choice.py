@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_sam import small_sam_folder
 
 from geoseg_core.config import build
 from geoseg_core.cross_view.choice import choose_follower
@@ -38,14 +39,16 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("weights")
     for name, model, config in (("encoder", TinyGeometry(ENCODER), ENCODER), ("head", UnionHead(HEAD), HEAD)):
         save_file(model.state_dict(), folder / f"{name}.safetensors", config_metadata(config))
-    return {name: str(folder / f"{name}.safetensors") for name in ("encoder", "head")}
+    files = {name: str(folder / f"{name}.safetensors") for name in ("encoder", "head")}
+    return files | {"sam": str(small_sam_folder(folder / "sam"))}
 
 
 def pipeline_of(weights: dict[str, str], **values: object) -> ScenePipeline:
     settings = {
         "tasks": ["cross_view", "prompts"], "geometry.encoder": "tiny", "geometry.weights": weights["encoder"],
         "cross_view.method": "union_head", "cross_view.weights": weights["head"], "cross_view.follow.least_score": 0.0,
-        "cross_view.union_head.look": "whole",
+        "cross_view.union_head.look": "whole", "cross_view.sam.weights": weights["sam"],
+        "cross_view.sam.least_confidence": 0.0,
     }  # fmt: skip
     return ScenePipeline(build(PipelineConfig, settings | values))
 
@@ -67,8 +70,9 @@ def test_measured_depth_carries_masks_by_itself() -> None:
 
 
 def test_a_head_without_weights_or_features_is_an_error_where_it_was_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(BadConfig, match="union head reads"):
-        method_of(CrossViewConfig(method="union_head"), "rgbd")
+    for method in ("union_head", "point_prompt_sam"):
+        with pytest.raises(BadConfig, match=f"{method}, expected an encoder"):
+            method_of(CrossViewConfig(method=method), "rgbd")
     with pytest.raises(BadInput, match="none.safetensors"):
         method_of(CrossViewConfig(weights=str(tmp_path / "none.safetensors")), "tiny")
 
@@ -78,8 +82,13 @@ def test_a_file_of_another_network_is_refused(weights: dict[str, str]) -> None:
         method_of(CrossViewConfig(weights=weights["encoder"]), "tiny")
 
 
-def test_objects_are_followed_on_images_alone_and_outlive_a_file(weights: dict[str, str], tmp_path: Path) -> None:
-    pipeline = pipeline_of(weights)
+@pytest.mark.parametrize("method", ["union_head", "point_prompt_sam"])
+def test_objects_are_followed_on_images_alone_and_outlive_a_file(
+    weights: dict[str, str], tmp_path: Path, method: str
+) -> None:
+    settings = {"cross_view.method": method}
+    pipeline = pipeline_of(weights, **settings)
+    assert pipeline.masks_by == method
     pipeline.process(frames())
     mask = np.zeros((90, 120), bool)
     mask[20:50, 30:70] = True
@@ -91,7 +100,7 @@ def test_objects_are_followed_on_images_alone_and_outlive_a_file(weights: dict[s
     assert [[each.object_id for each in view.masks] for view in result.masks] == [[tracked.object_id]] * 2
     path = str(tmp_path / "memory.safetensors")
     assert pipeline.save_memory(path) == (tracked.object_id,)
-    other = pipeline_of(weights)
+    other = pipeline_of(weights, **settings)
     assert other.load_memory(path) == (tracked.object_id,)
     with pytest.raises(BadInput, match="memory file"):
         ScenePipeline(PipelineConfig()).load_memory(path)

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from geoseg_core.cross_view.carrier import Found
 from geoseg_core.cross_view.config import MaskFollowerConfig
 from geoseg_core.cross_view.mask_follower import MaskFollower
 from geoseg_core.cross_view.transferred import TransferredMasks, checked_masks
-from geoseg_core.cross_view.union_head.config import UnionHeadConfig
-from geoseg_core.cross_view.union_head.transfer import Decoded
 from geoseg_core.geometry.encoder import ViewGeometry
 from geoseg_core.geometry.network_input import pi3_placements
 from geoseg_core.geometry.pointmap import lift
@@ -28,18 +27,6 @@ STEP_NS = 100_000_000
 COLOURS = np.array([[90, 90, 90], [220, 40, 40], [40, 40, 220], [40, 200, 40]], np.uint8)
 
 
-class IdEncoder:
-    """Matches what has the same features."""
-
-    name = "ids"
-
-    def matched_points(self, maps: torch.Tensor, points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return points_px, np.ones(len(points_px))
-
-    def matched_masks(self, maps: torch.Tensor, masks: np.ndarray) -> None:
-        return None
-
-
 @dataclass(eq=False)
 class IdScene:
     """Views whose features are the ids of what they show, one channel for each."""
@@ -47,7 +34,6 @@ class IdScene:
     frames: FrameSet
     views: tuple[ViewGeometry, ...]
     labels: list[np.ndarray]
-    encoder: IdEncoder
     scale: ScaleState = ScaleState()  # noqa: RUF009
 
     @property
@@ -59,21 +45,20 @@ class IdScene:
         return torch.nn.functional.one_hot(ids, KINDS).movedim(-1, 1).float()
 
 
-class IdTransfer:
-    """Says of each pair where the target shows what the mask shows in the source."""
+class IdCarrier:
+    """Finds what the mask shows, wherever it is shown."""
 
-    class head:  # noqa: N801
-        config = UnionHeadConfig(width=KINDS, map_stride=1)
+    method = "ids"
 
-    def decode(self, pairs):
+    def over_time(self, scene, asked):
         found = []
-        for pair in pairs:
-            kind = int(pair.maps[0][:, torch.from_numpy(pair.mask)].sum(dim=1).argmax())
-            seen = 20 * pair.maps[1][kind] - 10
-            found.append(Decoded(pair.back(seen[None])[0], seen, torch.zeros(1)))
+        for sighting, view in asked:
+            kind = int(sighting.maps[:, torch.from_numpy(sighting.mask)].sum(dim=1).argmax())
+            mask = scene.labels[view] == kind
+            found.append(Found(mask, mask, float(mask.any())))
         return found
 
-    def __call__(self, scene, source, masks):
+    def between_views(self, scene, source, masks):
         masks = checked_masks(scene.frames, source, masks)
         kinds = [int(np.bincount(scene.labels[source][mask]).argmax()) for mask in masks]
         found = tuple(np.stack([labels == kind for kind in kinds]) for labels in scene.labels)
@@ -95,13 +80,13 @@ def moment(labels: dict[str, np.ndarray], stamp_ns: int = 0) -> Moment:
     depth = np.ones(SIZE, np.float32)
     geometry = ViewGeometry(depth, depth, intrinsics, np.eye(4), lift(depth, intrinsics, np.eye(4)))
     views = tuple(View(name, COLOURS[each], stamp_ns=stamp_ns) for name, each in labels.items())
-    scene = IdScene(FrameSet(views), (geometry,) * len(views), list(labels.values()), IdEncoder())
+    scene = IdScene(FrameSet(views), (geometry,) * len(views), list(labels.values()))
     return Moment(scene, InstanceSegmenter(InstanceConfig()))
 
 
 def follower() -> MaskFollower:
     numbers = iter(range(1, 100))
-    return MaskFollower(IdTransfer(), MaskFollowerConfig(), lambda: next(numbers))
+    return MaskFollower(IdCarrier(), MaskFollowerConfig(), lambda: next(numbers))
 
 
 def both(column: int = 10, hidden: bool = False) -> dict[str, np.ndarray]:
@@ -219,6 +204,6 @@ def test_files_of_other_followers_or_other_networks_are_refused():
     stored = following.stored()
     with pytest.raises(KeyError):
         following.read(replace(stored, facts={"flat": []}))
-    small = {name: array[:2] if name.endswith("maps") else array for name, array in stored.arrays.items()}
-    with pytest.raises(ValueError, match="features"):
-        following.read(replace(stored, arrays=small))
+    flat = {name: array[0] if name.endswith("maps") else array for name, array in stored.arrays.items()}
+    with pytest.raises(ValueError, match="maps"):
+        following.read(replace(stored, arrays=flat))

@@ -124,6 +124,18 @@ def test_projected_prompts_are_the_source_points_followed_in_what_is_shown(
     assert any((a != b).any() for a, b in zip(found.masks, clusters.masks, strict=True))
 
 
+def test_a_tracker_matches_two_views_as_it_tracks_them() -> None:
+    views = tuple(View(name, photograph(60, 80, seed)) for seed, name in enumerate(("ego", "exo")))
+    scene = VggtEncoder(small_vggt(), VggtEncoderConfig(side=56)).encode(FrameSet(views))
+    points = np.array([[20.0, 30.0], [60.0, 10.0], [40.0, 55.0]])
+    tracks = scene.track(points, 0, [1])
+    places = scene.placements
+    matched, seen = scene.encoder.matched_points(scene.matching_maps(0), places[0].to_network(points))
+    assert np.allclose(places[1].to_source(matched), tracks.points_px[0], atol=1e-3)
+    assert np.allclose(seen, tracks.confidence[0], atol=1e-4)
+    assert scene.encoder.matched_masks(scene.matching_maps(0), np.zeros((1, *places[0].canvas), bool)) is None
+
+
 def test_no_masks_give_none(scene: VggtScene, head: UnionHead) -> None:
     found = UnionHeadTransfer(head, CONFIG)(scene, 0, np.zeros((0, 60, 80), bool))
     assert [each.shape for each in found.masks] == [(0, 60, 80), (0, 60, 80), (0, 90, 70)]
