@@ -6,7 +6,7 @@ import numpy as np
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.evaluation.geometry import depth_scale
 from geoseg_core.evaluation.geometry_evaluator import Query
-from geoseg_core.evaluation.pictures import contact_sheet
+from geoseg_core.evaluation.pictures import contact_sheet, scaled
 from geoseg_core.geometry.encoder import EncodedScene
 
 SHOWN_POINTS = 24
@@ -24,13 +24,13 @@ def scene_sheet(sample: Sample, scene: EncodedScene, queries: list[Query]) -> np
     predicted = [view.depth_m for view in scene.views]
     scale = depth_scale(predicted, truths)
     rows = [
-        [_shown(image), _shown(depth_colours(scale * depth, truth)), _shown(depth_colours(truth, truth))]
+        [scaled(each, HEIGHT_PX) for each in (image, depth_colours(scale * depth, truth), depth_colours(truth, truth))]
         for image, depth, truth in zip(images, predicted, truths, strict=True)
     ]
     titles = [f"{view.camera}: image, predicted depth, true depth" for view in scene.frames.views]
     for query in queries:
         names = [scene.frames.views[index].camera for index in (query.source, query.target)]
-        rows.append([_shown(tracks_picture(scene, query, images))])
+        rows.append([scaled(tracks_picture(scene, query, images), HEIGHT_PX)])
         titles.append(f"{names[0]} to {names[1]}: green within {NEAR_PERCENT} % of the width, red not, white the truth")
     return contact_sheet(rows, titles)
 
@@ -62,11 +62,6 @@ def depth_colours(depth: np.ndarray, truth: np.ndarray) -> np.ndarray:
     grey = np.clip((inverse - low) / max(high - low, 1e-9), 0, 1) * 255
     coloured = cv2.cvtColor(cv2.applyColorMap(grey.astype(np.uint8), cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
     return np.where((depth > 0)[..., None], coloured, 0).astype(np.uint8)
-
-
-def _shown(picture: np.ndarray) -> np.ndarray:
-    width = round(picture.shape[1] * HEIGHT_PX / picture.shape[0])
-    return cv2.resize(picture, (width, HEIGHT_PX), interpolation=cv2.INTER_AREA)
 
 
 def _extended(image: np.ndarray, height: int) -> np.ndarray:

@@ -115,7 +115,7 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], g
     height = rows[0][0].shape[0]
     strips = []
     for row, title in zip(rows, titles, strict=True):
-        strip = _beside([_scaled(picture, height) for picture in row], gap_px)
+        strip = _beside([scaled(picture, height) for picture in row], gap_px)
         strip = cv2.copyMakeBorder(strip, TITLE_PX, 0, 0, 0, cv2.BORDER_CONSTANT)
         write(strip, title, (6, TITLE_PX - 7), scale=0.5)
         strips.append(strip)
@@ -124,7 +124,8 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], g
     return np.concatenate(padded)[:-gap_px]
 
 
-def _scaled(picture: np.ndarray, height: int) -> np.ndarray:
+def scaled(picture: np.ndarray, height: int) -> np.ndarray:
+    """A picture (h, w, 3) or map (h, w) uint8 at another height, in its proportions."""
     width = round(picture.shape[1] * height / picture.shape[0])
     return picture if picture.shape[0] == height else cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 

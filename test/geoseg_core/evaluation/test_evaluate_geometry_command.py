@@ -6,7 +6,7 @@ import pytest
 from small_bag import write_small_bag
 
 from geoseg_core.cli import main
-from geoseg_core.commands.evaluate_geometry import open_encoder, read_seeds, table
+from geoseg_core.commands.evaluate_geometry import open_encoder
 from geoseg_core.errors import BadConfig
 from geoseg_core.evaluation.report import compare, figures, read_report
 
@@ -39,22 +39,6 @@ def test_worlds_are_measured_by_their_seeds(tmp_path):
     assert main([*words, "--out", str(tmp_path / "out"), "--pictures", "0"]) == 0
     found = json.loads(report.read_text())
     assert found["source"] == "worlds:5,8" and found["geometry"]["sets"] == 1
-
-
-def test_each_encoder_has_a_row_and_its_figures():
-    found = {name: dict.fromkeys((*KEYS, "auc30_folded", "track_pck1", "track_pck2", "visibility_accuracy",
-                                  "seconds_median"), 0.5) for name in ("a", "classical")}  # fmt: skip
-    found["a"]["track_pck4"] = None
-    lines = table(found)
-    assert len(lines) == 3
-    assert lines[1].split() == ["a", *["0.500"] * 7, "none", "0.500", "0.500"]
-
-
-def test_seeds_are_read_as_numbers_and_ranges():
-    assert read_seeds("3,7,10-12") == [3, 7, 10, 11, 12]
-    for words in ("", "a", "3-", "-3", "5-2"):
-        with pytest.raises(BadConfig):
-            read_seeds(words)
 
 
 def test_unknown_encoders_and_bad_numbers_are_refused(bag, tmp_path, capsys):
