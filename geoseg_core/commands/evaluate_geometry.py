@@ -12,14 +12,11 @@ from geoseg_core.commands.measuring import Gallery
 from geoseg_core.evaluation.geometry_evaluator import GeometryEvaluationConfig, evaluate_geometry
 from geoseg_core.evaluation.geometry_pictures import scene_sheet
 from geoseg_core.geometry.choice import CHOICES
-from geoseg_core.geometry.classical.config import ClassicalConfig
+from geoseg_core.geometry.classical.config import AFFINE, ClassicalConfig
 from geoseg_core.geometry.classical.encoder import ClassicalEncoder
 from geoseg_core.geometry.encoder import GeometryEncoder
 
-CLASSICAL = {
-    "classical": ClassicalConfig(),
-    "classical-affine": ClassicalConfig(features=1500, contrast=0.01, tilts=2),
-}
+CLASSICAL = {"classical": ClassicalConfig(), "classical-affine": AFFINE}
 COLUMNS = {
     "rotation_error_deg_median": "rot deg",
     "auc30": "AUC@30",

@@ -1,4 +1,4 @@
-"""SIFT features of an image and the matches between two, with Lowe's ratio test in both directions."""
+"""SIFT or ORB features of an image and the matches between two, with Lowe's ratio test in both directions."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,13 @@ from geoseg_core.geometry.classical.config import ClassicalConfig
 
 # Rows of the table of similarities that are made at a time.
 ROWS = 2048
+# Small images are nearly all margin by OpenCV's defaults, and dark ones have no corners.
+ORB_MARGIN_PX, ORB_STEP = 16, 5
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Points of one image: points_px (N, 2) float64; descriptors (N, 128) float32 of unit length (RootSIFT)."""
+    """Points of one image: points_px (N, 2) float64; descriptors (N, D) float32 of unit length."""
 
     points_px: np.ndarray
     descriptors: np.ndarray
@@ -21,15 +23,29 @@ class Features:
 
 def find_features(image: np.ndarray, config: ClassicalConfig) -> Features:
     """Features of an (H, W, 3) uint8 RGB image."""
+    sift = config.detector == "sift"
     detector: cv2.Feature2D = cv2.SIFT.create(config.features, 3, config.contrast)
+    if not sift:
+        detector = cv2.ORB.create(config.features, edgeThreshold=ORB_MARGIN_PX, fastThreshold=ORB_STEP)
     if config.tilts:
         detector = cv2.AffineFeature.create(detector, config.tilts)
     found, descriptors = detector.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
     if not found:
-        return Features(np.zeros((0, 2)), np.zeros((0, 128), np.float32))
-    # Hellinger's distance between histograms, as a distance of unit vectors (RootSIFT).
+        return Features(np.zeros((0, 2)), np.zeros((0, detector.descriptorSize()), np.float32))
+    points = np.array([each.pt for each in found], np.float64)
+    return Features(points, unit_histograms(descriptors) if sift else unit_bits(descriptors))
+
+
+def unit_histograms(descriptors: np.ndarray) -> np.ndarray:
+    """Histograms (N, D) as unit vectors whose distance is Hellinger's (RootSIFT)."""
     shares = descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-9)
-    return Features(np.array([each.pt for each in found], np.float64), np.sqrt(shares).astype(np.float32))
+    return np.sqrt(shares).astype(np.float32)
+
+
+def unit_bits(descriptors: np.ndarray) -> np.ndarray:
+    """Bits, packed as (N, D / 8) uint8, as unit vectors (N, D) whose squared distance is 4 / D for each other bit."""
+    signs = 2 * np.unpackbits(descriptors, axis=1).astype(np.float32) - 1
+    return signs / np.float32(np.sqrt(signs.shape[1]))
 
 
 def match_features(first: Features, second: Features, ratio: float) -> tuple[np.ndarray, np.ndarray]:
