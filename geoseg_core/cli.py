@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": ("geoseg_ros.commands.demo", "replay a bag into live nodes and print a table of results"),
     "evaluate": ("geoseg_core.commands.evaluate", "process every set of a bag in lockstep and write a report"),
     "evaluate-geometry": ("geoseg_core.commands.evaluate_geometry", "measure cameras, depth and tracks from images"),
+    "evaluate-masks": ("geoseg_core.commands.evaluate_masks", "measure masks carried between views from images"),
     "compare": ("geoseg_core.commands.compare", "compare two report.json files"),
     "encode": ("geoseg_core.commands.encode", "cameras, depth and a cloud of photographs of one scene"),
     "parity": ("geoseg_core.commands.parity", "compare the models with stored numbers of the published ones"),

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 
 from geoseg_core.evaluation.evaluator import SetFigures
+from geoseg_core.evaluation.masks import Bin
 from geoseg_core.evaluation.pictures import colour_of
 
 matplotlib.use("Agg")
@@ -27,6 +28,20 @@ def write_plots(folder: Path, history: Sequence[SetFigures], samples: Mapping[st
     if any(samples.values()):
         written.append(_save(folder / "latency.png", _latency_figure(samples)))
     return written
+
+
+def write_reliability(path: Path, curves: Mapping[str, Sequence[Bin]]) -> Path:
+    """Write how the reached IoU depends on the expected one, a curve for each method; return the path."""
+    figure, panel = plt.subplots(figsize=(7, 6), layout="constrained")
+    panel.plot([0, 1], [0, 1], ":", color="grey")
+    for position, (name, bins) in enumerate(curves.items()):
+        x, y = [each.expected for each in bins], [each.reached for each in bins]
+        panel.plot(x, y, "-", lw=1.2, color=_colour(position), label=name)
+        panel.scatter(x, y, [10 + each.count for each in bins], color=[_colour(position)])
+    panel.set(xlabel="expected IoU", ylabel="reached IoU (area of a dot: number of masks)", xlim=(0, 1), ylim=(0, 1))
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
+    return _save(path, figure)
 
 
 def _save(path: Path, figure: plt.Figure) -> Path:
