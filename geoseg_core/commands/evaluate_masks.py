@@ -13,10 +13,10 @@ from geoseg_core.commands.measuring import Gallery
 from geoseg_core.config import build
 from geoseg_core.cross_view.classical import ClassicalTransfer, ClassicalTransferConfig, Unencoded
 from geoseg_core.cross_view.matched import MatchedTransfer
-from geoseg_core.cross_view.union_head.ego_exo import EgoExoConfig
+from geoseg_core.cross_view.reprojected_transfer import ReprojectedTransfer
+from geoseg_core.cross_view.union_head.config import EgoExoConfig, UnionTransferConfig
 from geoseg_core.cross_view.union_head.loading import load_union_head
 from geoseg_core.cross_view.union_head.looks import MatchedScene
-from geoseg_core.cross_view.union_head.transfer import UnionTransferConfig
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadConfig
 from geoseg_core.evaluation.masks import Carried, MaskScore
@@ -27,13 +27,14 @@ from geoseg_core.geometry.choice import device_named
 from geoseg_core.geometry.classical.config import AFFINE, ClassicalConfig
 from geoseg_core.geometry.encoder import GeometryEncoder
 from geoseg_core.views import FrameSet
+from geoseg_core.weights.chosen import choose_weights
 
 CLASSICAL = {
     "classical": ClassicalConfig(),
     "classical-affine": AFFINE,
     "classical-orb": ClassicalConfig(detector="orb"),
 }
-MATCHED, UNION_HEAD = "matched", "union-head"
+MATCHED, REPROJECTED, UNION_HEAD = "matched", "reprojected", "union-head"
 LOOK = UnionTransferConfig("whole", EgoExoConfig(coarse_points=5, dropped=0, prompts="projected"), "fp32")
 COLUMNS = {
     "ego_to_exo.iou": "ego>exo IoU",
@@ -51,7 +52,7 @@ COLUMNS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare methods, encoder, data and where the results go."""
-    known = ", ".join([*CLASSICAL, MATCHED])
+    known = ", ".join([*CLASSICAL, MATCHED, REPROJECTED])
     parser.add_argument("methods", nargs="+", metavar="METHOD", help=f"{known}, or {UNION_HEAD}=FILE with its weights")
     parser.add_argument("--encoder", default="tiny", help="what other than classical methods see: NAME or NAME=FILE")
     parser.add_argument("--refinements", type=int, metavar="N", help="calls of the union head after the first one")
@@ -97,10 +98,13 @@ def open_transfer(word: str, arguments: argparse.Namespace) -> Transfer:
         return ClassicalTransfer(ClassicalTransferConfig(CLASSICAL[name]))
     if word == MATCHED:
         return MatchedTransfer()
+    if word == REPROJECTED:
+        return ReprojectedTransfer()
     if name != UNION_HEAD or not weights:
-        raise BadConfig(f"expected one of the methods {[*CLASSICAL, MATCHED]} or {UNION_HEAD}=FILE, got {word!r}")
+        known = [*CLASSICAL, MATCHED, REPROJECTED]
+        raise BadConfig(f"expected one of the methods {known} or {UNION_HEAD}=FILE, got {word!r}")
     look = LOOK if arguments.anchors is None else build(LOOK, {"views.points": arguments.anchors})
-    return load_union_head(weights, look, device_named(arguments.device), arguments.refinements)
+    return load_union_head(choose_weights(weights).path, look, device_named(arguments.device), arguments.refinements)
 
 
 def groups(arguments: argparse.Namespace) -> list[tuple[Callable[[FrameSet], Any], list[str]]]:

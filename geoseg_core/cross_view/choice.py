@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from geoseg_core.cross_view.config import CrossViewConfig
 from geoseg_core.cross_view.follower import Follower
 from geoseg_core.cross_view.thing_follower import ThingFollower
-from geoseg_core.cross_view.union_head.config import UnionHeadConfig
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.choice import GeometryConfig, device_named
 from geoseg_core.instances.segmenter import InstanceSegmenter
 from geoseg_core.prompting.regions import PromptConfig
-from geoseg_core.weights.chosen import ChosenWeights, choose_weights, stored_config
+from geoseg_core.weights.chosen import ChosenWeights, choose_weights
 
 if TYPE_CHECKING:
     from geoseg_core.cross_view.carrier import MaskCarrier
@@ -49,11 +48,10 @@ def choose_follower(
         carrier: MaskCarrier = PointPromptSam.from_config(config.sam)
     elif weights is not None:
         from geoseg_core.cross_view.union_head.carrier import UnionHeadCarrier
-        from geoseg_core.cross_view.union_head.model import UnionHead
-        from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer
+        from geoseg_core.cross_view.union_head.loading import load_union_head
 
-        head = UnionHead.from_checkpoint(weights.path, stored_config(weights.path, UnionHeadConfig()))
-        carrier = UnionHeadCarrier(UnionHeadTransfer(head.to(device_named(geometry.device)), config.union_head))
+        device = device_named(geometry.device)
+        carrier = UnionHeadCarrier(load_union_head(weights.path, config.union_head, device))
     else:
         return ChosenFollower(ThingFollower(segmenter, config.reprojection, prompts))
     from geoseg_core.cross_view.mask_follower import MaskFollower

@@ -2,11 +2,10 @@
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from geoseg_core.cross_view.transferred import TransferredMasks, checked_masks, no_masks
-from geoseg_core.cross_view.union_head.ego_exo import EgoExoConfig
-from geoseg_core.cross_view.union_head.looks import MatchedScene, coarse_points, returning
+from geoseg_core.cross_view.union_head.config import EgoExoConfig
+from geoseg_core.cross_view.union_head.looks import MatchedScene, coarse_points, matched, returning
 from geoseg_core.cross_view.union_head.transfer import gathered, network_mask
 from geoseg_core.errors import BadConfig
 
@@ -29,17 +28,12 @@ class MatchedTransfer:
         if not marked:
             return no_masks(scene.frames)
         coarse = coarse_points(scene, source, marked, POINTS)
-        logits = [matched_logits(scene, mask, source, target) for mask in marked for target in coarse.targets]
+        priors = matched(scene, scene.matching_maps(source).float(), marked, source, coarse.targets)
+        if not priors:
+            raise BadConfig(f"expected an encoder that matches masks, such as tiny, got {scene.encoder.name}")
+        logits = [
+            returning(scene.placements[target])(priors[target][row, None])[0]
+            for row in range(len(marked))
+            for target in coarse.targets
+        ]
         return gathered(scene, source, masks, coarse, logits)
-
-
-def matched_logits(scene: MatchedScene, mask: np.ndarray, source: int, target: int) -> Tensor:
-    """Logits (H, W) at the pixels of the target's image of a mask (h, w) in the source's network input.
-
-    Raises:
-        BadConfig: an encoder that matches points alone.
-    """
-    found = scene.matched_mask(mask, source, target)
-    if found is None:
-        raise BadConfig(f"expected an encoder that matches masks, such as tiny, got {scene.encoder.name}")
-    return returning(scene.placements[target])(found[None])[0]

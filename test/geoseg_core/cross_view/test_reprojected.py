@@ -1,14 +1,17 @@
 """A mask of one view in another, on planes where the answer is known by hand."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from geoseg_core.cross_view.reprojected import reprojected_mask
+from geoseg_core.cross_view.reprojected_transfer import ReprojectedTransfer
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.encoder import ViewGeometry
 from geoseg_core.geometry.pointmap import lift
+from geoseg_core.results import Visibility
+from geoseg_core.views import FrameSet, View
 
 SIZE = (48, 64)
 INTRINSICS = np.array([[50.0, 0, 31.5], [0, 50.0, 23.5], [0, 0, 1]])
@@ -97,3 +100,24 @@ def test_views_of_different_sizes() -> None:
 def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(BadInput, match=r"size of its view \(48, 64\), got \(48, 65\)"):
         reprojected_mask(view(), view(), np.zeros((48, 65), bool), 0.05)
+
+
+@dataclass(frozen=True)
+class Scene:
+    frames: FrameSet
+    views: tuple[ViewGeometry, ...]
+
+
+def test_all_masks_go_into_all_views_at_once() -> None:
+    image = np.zeros((*SIZE, 3), np.uint8)
+    frames = FrameSet(tuple(View(name, image) for name in ("left", "right", "far")))
+    scene = Scene(frames, (view(), view(right_m=0.2), view(right_m=5.0)))
+    masks = np.stack([block(10, 20, 30, 45), block(30, 40, 20, 30)])
+    found = ReprojectedTransfer()(scene, 0, masks)
+    np.testing.assert_array_equal(found.masks[0], masks)
+    np.testing.assert_array_equal(found.masks[1], [block(10, 20, 25, 40), block(30, 40, 15, 25)])
+    assert not found.masks[2].any() and (found.visibility[2] == Visibility.OUT_OF_VIEW).all()
+    np.testing.assert_array_equal(found.scores, [[1, 1], [1, 1], [0, 0]])
+    assert ReprojectedTransfer()(scene, 0, masks[:0]).visibility.shape == (3, 0)
+    with pytest.raises(BadInput, match="empty"):
+        ReprojectedTransfer()(scene, 0, masks & False)

@@ -1,21 +1,26 @@
 """`geoseg evaluate-masks` on worlds and on a bag."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from small_bag import write_small_bag
+from small_models import small_vggt
 
 from geoseg_core.cli import main
 from geoseg_core.commands.evaluate_masks import matching
-from geoseg_core.cross_view.matched import matched_logits
+from geoseg_core.cross_view.matched import MatchedTransfer
 from geoseg_core.cross_view.union_head.loading import load_union_head
 from geoseg_core.cross_view.union_head.model import UnionHead
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.evaluation.report import compare, figures, read_report
+from geoseg_core.geometry.vggt.encoder import VggtEncoder, VggtEncoderConfig
 from geoseg_core.training.recipes.union_head import tiny_head
+from geoseg_core.views import FrameSet, View
 from geoseg_core.weights.chosen import config_metadata
 
 
@@ -43,7 +48,7 @@ def test_a_world_gives_a_table_a_report_and_pictures(tmp_path, capsys):
 
 def test_a_bag_is_measured_with_all_kinds_of_methods(head_file, tmp_path):
     write_small_bag(tmp_path / "small", 1)
-    methods = ["classical-orb", "matched", f"union-head={head_file}"]
+    methods = ["classical-orb", "matched", "reprojected", f"union-head={head_file}"]
     words = ["evaluate-masks", *methods, "--data", str(tmp_path / "small"), "--out", str(tmp_path / "out")]
     assert main([*words, "--pictures", "0", "--refinements", "0", "--anchors", "2", "--device", "cpu"]) == 0
     found = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -54,20 +59,24 @@ def test_a_bag_is_measured_with_all_kinds_of_methods(head_file, tmp_path):
 
 
 def test_a_head_has_the_sizes_of_its_file_and_the_refinements_that_are_asked_for(head_file):
-    assert load_union_head(str(head_file)).head.config == tiny_head()
-    assert load_union_head(str(head_file), refinements=3).head.config.refinements == 3
+    assert load_union_head(head_file).head.config == tiny_head()
+    assert load_union_head(head_file, refinements=3).head.config.refinements == 3
     with pytest.raises(BadConfig, match="refinements"):
-        load_union_head(str(head_file), refinements=-1)
+        load_union_head(head_file, refinements=-1)
     with pytest.raises(BadInput):
-        load_union_head("nothing.safetensors")
+        load_union_head(Path("nothing.safetensors"))
 
 
 def test_an_encoder_that_matches_no_views_or_no_masks_is_refused():
-    scene = SimpleNamespace(encoder=SimpleNamespace(name="blind"), matched_mask=lambda *_: None)
+    frames = FrameSet(tuple(View(name, np.zeros((60, 80, 3), np.uint8)) for name in ("ego", "exo")))
+    masks = np.zeros((1, 60, 80), bool)
+    masks[0, 20:40, 20:40] = True
+    scene = SimpleNamespace(encoder=SimpleNamespace(name="blind"))
     with pytest.raises(BadConfig, match="matches views, such as tiny, got blind"):
         matching(SimpleNamespace(name="blind", encode=lambda frames: scene))(None)
-    with pytest.raises(BadConfig, match="matches masks, such as tiny, got blind"):
-        matched_logits(scene, None, 0, 1)
+    scene = VggtEncoder(small_vggt(), VggtEncoderConfig(side=56)).encode(frames)
+    with pytest.raises(BadConfig, match="matches masks, such as tiny, got vggt"):
+        MatchedTransfer()(scene, 0, masks)
 
 
 @pytest.mark.parametrize(
