@@ -1,10 +1,11 @@
 """Recipe of the union head on the features of the small network: masks of things carried from view to view.
 
-Pairs are two views of a scene, or one image and a changed copy of it, which needs no labels but masks. The network that
-gives the features stays as it is.
+Pairs are two views of a scene, one camera's views of two moments (each seen in the set of its moment), or one image and
+a changed copy of it, which needs no labels but masks. The network that gives the features stays as it is.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -46,14 +47,18 @@ def tiny_head() -> UnionHeadConfig:
 
 
 KINDS = ("views", "image")
+Ways = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class HeadPairsConfig:
     """Which masks are carried, and what is lost where they are not found."""
 
-    kind: str = setting("views", "what makes a pair: two views, or an image and a changed copy of it", choices=KINDS)
-    objects: int = setting(3, "objects of a pair of views, at most", low=1)
+    kind: str = setting("views", "what makes a pair: two views of a scene, or an image and a changed copy of it",
+                        choices=KINDS)  # fmt: skip
+    objects: int = setting(4, "objects of a pair of views, at most; chosen by chance in training", low=1)
+    over_time: bool = setting(False, "whether views of different moments are of different sets, and masks are carried "
+                              "from one camera's view to its next, too")  # fmt: skip
     least_px: int = setting(24, "pixels of an object in the source view, at least", "px", 1)
     anchors: int = setting(5, "points that stand for a mask", low=1)
     shaken_px: float = setting(2.0, "points of the target are moved by so much, at most, while training", "px", 0.0)
@@ -84,10 +89,13 @@ class MaskPairs:
 
     Attributes:
         scenes: (R,) rows of the batch.
+        sources, targets: (R,) views.
         masks, truth: (R, H, W) bool, in the source and in the target.
     """
 
     scenes: Tensor
+    sources: Tensor
+    targets: Tensor
     masks: Tensor
     truth: Tensor
 
@@ -119,13 +127,13 @@ class UnionHeadTask(SourceTask):
             # Both families in turn.
             made = image_pairs(batch, adaptive=step % 2 == 0, settings=settings.image)
             batch, apart = made.sample, made if step % 2 else None
-        source, target = torch.randperm(batch.images.shape[1])[:2].tolist() if settings.kind == "views" else (0, 1)
-        chosen = chosen_pairs(batch, source, target, settings)
+        ways = [(0, 1)] if apart else [by_chance(some) for some in self._ways(batch) if some]
+        chosen = joined([chosen_pairs(batch, *way, settings, shuffled=True) for way in ways])
         if not len(chosen.scenes):
             # Every parameter gets a gradient of 0.
             nothing = torch.stack([each.sum() for each in model.parameters()]).sum() * 0
             return {"total": nothing}
-        inputs = self.head_input(batch, source, target, chosen, apart)
+        inputs = self.head_input(batch, chosen, apart)
         shaken = (torch.rand_like(inputs.target_points_px) * 2 - 1) * settings.shaken_px
         inputs = replace(inputs, target_points_px=inputs.target_points_px + shaken)
         assert isinstance(model, UnionHead)
@@ -138,7 +146,8 @@ class UnionHeadTask(SourceTask):
         return {"total": torch.stack(list(parts.values())).sum(), **parts}
 
     def metrics(self, model: nn.Module, batch: Sample) -> dict[str, float]:
-        """Mean overlap of masks of things that both views show, and that of the prior alone; in both directions."""
+        """Mean overlap of masks of things that both views show, and that of the prior alone; in both directions, and
+        over time where there is any."""
         assert isinstance(model, UnionHead)
         batch = self._looked_at(batch)
         figures = {}
@@ -147,7 +156,7 @@ class UnionHeadTask(SourceTask):
             seen = chosen.truth.flatten(1).any(dim=1)
             if not seen.any():
                 continue
-            inputs = self.head_input(batch, source, target, chosen)
+            inputs = self.head_input(batch, chosen)
             overlaps = overlap(model(inputs).logits > 0, chosen.truth)
             figures[f"iou_{name}"] = float(overlaps[seen].mean())
             if (~seen).any():
@@ -162,7 +171,7 @@ class UnionHeadTask(SourceTask):
         chosen = chosen_pairs(batch, 0, 1, self.config.pairs)
         found = torch.zeros_like(chosen.truth)
         if len(chosen.scenes):
-            found = model(self.head_input(batch, 0, 1, chosen)).logits > 0
+            found = model(self.head_input(batch, chosen)).logits > 0
         return mask_rows(batch.images[chosen.scenes][:, :2], (chosen.masks, chosen.truth, found))
 
     def _looked_at(self, batch: Sample) -> Sample:
@@ -177,40 +186,71 @@ class UnionHeadTask(SourceTask):
         if self.config.pairs.kind == "image":
             return (("image", 0, 1),)
         ego = batch.cameras.index("ego") if "ego" in batch.cameras else 0
-        other = 1 if ego == 0 else 0
-        return (("ego_exo", ego, other), ("exo_ego", other, ego))
+        between, over_time = self._ways(batch)
+        found = [("ego_exo", *way) for way in between if way[0] == ego][:1]
+        found += [("exo_ego", *way) for way in between if way[1] == ego][:1]
+        return (*found, *(("time", *way) for way in over_time[:1]))
+
+    def _sets(self, batch: Sample) -> list[list[int]]:
+        """The views that are seen together: those of a moment, or all."""
+        views = range(batch.images.shape[1])
+        if not self.config.pairs.over_time or batch.moments is None:
+            return [list(views)]
+        moments = batch.moments[0].tolist()
+        return [[view for view in views if moments[view] == moment] for moment in sorted(set(moments))]
+
+    def _ways(self, batch: Sample) -> tuple[Ways, Ways]:
+        """Sources and targets: between views of a set, and from a camera's view in one set to that in another."""
+        sets = self._sets(batch)
+        between = [way for views in sets for way in permutations(views, 2)]
+        together = {view: number for number, views in enumerate(sets) for view in views}
+        apart = [way for way in permutations(together, 2) if together[way[0]] != together[way[1]]]
+        return between, [way for way in apart if batch.cameras and batch.cameras[way[0]] == batch.cameras[way[1]]]
 
     @torch.no_grad()
-    def head_input(
-        self, batch: Sample, source: int, target: int, chosen: MaskPairs, apart: ImagePairs | None = None
-    ) -> HeadInput:
+    def head_input(self, batch: Sample, chosen: MaskPairs, apart: ImagePairs | None = None) -> HeadInput:
         """What the head sees of pairs; of pairs that no camera makes (`apart`) each view is encoded by itself."""
-        encoder = self._encoder.to(batch.images.device)
-        if apart is None:
-            output: TinyOutput = encoder(batch.images)
-        else:
-            output = as_scenes(encoder(batch.images.flatten(0, 1)[:, None]), len(batch.images))
-        rows, count = chosen.scenes, self.config.pairs.anchors
+        output = self._encoded(batch.images, self._sets(batch) if apart is None else [[0], [1]])
+        count = self.config.pairs.anchors
+        start_at, end_at = (chosen.scenes, chosen.sources), (chosen.scenes, chosen.targets)
         points = np.stack([mask_anchors(mask, count).points_px for mask in chosen.masks.cpu().numpy()])
         start = torch.from_numpy(points).to(output.coarse)
-        coarse, fine = ((each[rows, source], each[rows, target]) for each in (output.coarse, output.fine))
-        followed = apart.moved(start, rows) if apart else follow(coarse, fine, output.nowhere, start)[0]
-        maps = [output.maps[rows, view] for view in (source, target)]
+        coarse, fine = ((each[start_at], each[end_at]) for each in (output.coarse, output.fine))
+        followed = apart.moved(start, chosen.scenes) if apart else follow(coarse, fine, output.nowhere, start)[0]
+        maps = output.maps
         prior = None
         if self.config.pairs.prior:
             prior = carried(coarse, output.nowhere, chosen.masks[:, None])
-        return HeadInput(maps[0], maps[1], chosen.masks, start, followed, prior=prior)
+        return HeadInput(maps[start_at], maps[end_at], chosen.masks, start, followed, prior=prior)
+
+    def _encoded(self, images: Tensor, sets: list[list[int]]) -> TinyOutput:
+        """What the network says of views (B, V, 3, H, W); those of a set are seen together, other ones are not."""
+        order = [view for views in sets for view in views]
+        apart = images[:, order].unflatten(1, (len(sets), -1)).flatten(0, 1)
+        output: TinyOutput = self._encoder.to(images.device)(apart)
+        back = [order.index(view) for view in range(len(order))]
+        coarse, fine, fused = (
+            each.unflatten(0, (len(images), len(sets))).flatten(1, 2)[:, back]
+            for each in (output.coarse, output.fine, output.fused)
+        )
+        return replace(output, coarse=coarse, fine=fine, fused=fused)
 
 
-def as_scenes(output: TinyOutput, count: int) -> TinyOutput:
-    """The maps of scenes of one view, (B*V, 1, ...), as those of `count` scenes."""
-    parts = (output.coarse, output.fine, output.fused)
-    coarse, fine, fused = (each[:, 0].unflatten(0, (count, -1)) for each in parts)
-    return replace(output, coarse=coarse, fine=fine, fused=fused)
+def by_chance(ways: Ways) -> tuple[int, int]:
+    """One of them."""
+    return ways[int(torch.randint(len(ways), ()))]
 
 
-def chosen_pairs(batch: Sample, source: int, target: int, settings: HeadPairsConfig) -> MaskPairs:
-    """The largest objects of each source view.
+def joined(pairs: list[MaskPairs]) -> MaskPairs:
+    """All of them."""
+    return MaskPairs(*(torch.cat([getattr(each, one.name) for each in pairs]) for one in fields(MaskPairs)))
+
+
+def chosen_pairs(
+    batch: Sample, source: int, target: int, settings: HeadPairsConfig, shuffled: bool = False
+) -> MaskPairs:
+    """The largest objects of each source view, or some by chance. What has no pose where others do, such as the arm of
+    the worlds, is none.
 
     Raises:
         BadInput: samples without instance ids.
@@ -219,6 +259,7 @@ def chosen_pairs(batch: Sample, source: int, target: int, settings: HeadPairsCon
         raise BadInput(
             f"{batch.source}: expected samples with instance ids to carry masks, got none; take labelled data"
         )
+    last = torch.iinfo(torch.long).max if batch.object_to_world is None else batch.object_to_world.shape[2]
     rows, masks, truths = [], [], []
     for row, (shown, there) in enumerate(
         zip(batch.instance_ids[:, source], batch.instance_ids[:, target], strict=True)
@@ -227,16 +268,20 @@ def chosen_pairs(batch: Sample, source: int, target: int, settings: HeadPairsCon
         known = [
             (int(count), int(each))
             for each, count in zip(ids, counts, strict=True)
-            if each > 0 and count >= settings.least_px
+            if 0 < each <= last and count >= settings.least_px
         ]
-        for _, each in sorted(known, reverse=True)[: settings.objects]:
+        order = torch.randperm(len(known)).tolist() if shuffled else np.argsort([-count for count, _ in known])
+        for _, each in [known[place] for place in order][: settings.objects]:
             rows.append(row)
             masks.append(shown == each)
             truths.append(there == each)
     size = batch.instance_ids.shape[-2:]
     empty = torch.zeros(0, *size, dtype=torch.bool, device=batch.images.device)
+    scenes = torch.tensor(rows, dtype=torch.long, device=batch.images.device)
     return MaskPairs(
-        torch.tensor(rows, dtype=torch.long, device=batch.images.device),
+        scenes,
+        torch.full_like(scenes, source),
+        torch.full_like(scenes, target),
         torch.stack(masks) if masks else empty,
         torch.stack(truths) if truths else empty,
     )

@@ -99,12 +99,35 @@ def test_the_largest_objects_of_the_source_are_carried(batch):
     ids = torch.zeros(2, 2, 6, 8, dtype=torch.long)
     ids[0, 0, :4, :4], ids[0, 0, 4:, :3], ids[0, 0, 0, 7] = 5, 2, 9
     ids[0, 1, 2:, 4:] = 5
-    small = replace(batch, images=torch.zeros(2, 2, 3, 6, 8), instance_ids=ids)
+    small = replace(batch, images=torch.zeros(2, 2, 3, 6, 8), instance_ids=ids, object_to_world=None)
     found = chosen_pairs(small, 0, 1, HeadPairsConfig(objects=2, least_px=2))
     assert found.scenes.tolist() == [0, 0]
     assert found.masks.flatten(1).sum(dim=1).tolist() == [16, 6]
     assert found.truth.flatten(1).sum(dim=1).tolist() == [16, 0]
+    assert found.sources.tolist() == [0, 0] and found.targets.tolist() == [1, 1]
     assert len(chosen_pairs(small, 0, 1, HeadPairsConfig(least_px=17)).scenes) == 0
+    known = replace(small, object_to_world=torch.eye(4).expand(2, 2, 4, 4, 4))
+    assert chosen_pairs(known, 0, 1, HeadPairsConfig(least_px=2)).masks.flatten(1).sum(dim=1).tolist() == [6]
+
+
+def test_masks_are_carried_over_time_between_sets_that_do_not_see_each_other(weights):
+    values = VALUES | {"encoder": weights, "pairs.over_time": True, "data.worlds.moments": 2, "data.any_first": True}
+    task = UnionHeadTask(build(UnionHeadRecipe, values))
+    batch = task.batch(1, [7, 8], CPU)
+    between, over_time = task._ways(batch)
+    assert len(between) == 4 and len(over_time) == 4
+    assert all(batch.moments[0, source] == batch.moments[0, target] for source, target in between)
+    assert all(batch.cameras[source] == batch.cameras[target] for source, target in over_time)
+    chosen = chosen_pairs(batch, *over_time[0], task.config.pairs)
+    plain = task.head_input(batch, chosen)
+    blind = batch.images.clone()
+    blind[:, over_time[0][1]] = 0
+    changed = task.head_input(replace(batch, images=blind), chosen)
+    assert torch.allclose(plain.source_maps, changed.source_maps, atol=1e-5)
+    assert not torch.allclose(plain.target_maps, changed.target_maps, atol=1e-2)
+    torch.manual_seed(0)
+    parts = task.loss(task.model(), batch, 0)
+    assert parts["total"] > 0 and "iou_time" in task.metrics(task.model().eval(), batch)
 
 
 def test_a_batch_without_an_object_to_carry_costs_nothing(weights, batch):
