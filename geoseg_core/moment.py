@@ -1,14 +1,21 @@
 """The newest frame set: encoded, and taken apart in 3-D when something first asks for that."""
 
+import numpy as np
+
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.instances.segmenter import InstanceSegmenter, Layout
 
 
 class Moment:
-    """An encoded scene with its layout, which is made at most once."""
+    """An encoded scene with its layout, which is made at most once.
+
+    Attributes:
+        labels: instance ids (H, W) of each view, where the instance readout ran.
+    """
 
     def __init__(self, scene: EncodedScene, segmenter: InstanceSegmenter) -> None:
         self.scene, self._segmenter = scene, segmenter
+        self.labels: tuple[np.ndarray, ...] | None = None
         self._layout: Layout | None = None
 
     @property

@@ -83,6 +83,7 @@ class ScenePipeline:
         begun = time.perf_counter()
         if "instances" in self.config.tasks:
             instances = self._segmenter.result(moment.layout)
+            moment.labels = instances.labels
             stage_ms["instances"] = _since(begun)
             begun = time.perf_counter()
         masks = self._follower.masks(moment) if "cross_view" in self.config.tasks else ()

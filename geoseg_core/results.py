@@ -16,6 +16,14 @@ class Visibility(IntEnum):
     OUT_OF_VIEW = 2
 
 
+class Agreement(IntEnum):
+    """Whether an object's mask agrees with its masks in other views, seen through depth, and with the instances."""
+
+    UNCHECKED = 0
+    AGREED = 1
+    DISPUTED = 2
+
+
 class ScaleStatus(IntEnum):
     """How far the unit of length can be trusted to be the metre."""
 
@@ -48,13 +56,14 @@ class ScaleState:
 
 @dataclass(frozen=True, eq=False)
 class ObjectMask:
-    """One object in one view. `mask`: (H, W) bool; `score` in [0, 1]."""
+    """One object in one view. `mask`: (H, W) bool; `score`: the overlap with the truth (IoU) that is expected."""
 
     object_id: int
     mask: np.ndarray
     score: float
     visibility: Visibility
     label: str = ""
+    agreement: Agreement = Agreement.UNCHECKED
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,6 +70,7 @@ def _mask_to_msg(each: results.ObjectMask) -> msg.ObjectMask:
         label=each.label,
         score=float(each.score),
         visibility=int(each.visibility),
+        agreement=int(each.agreement),
         box=_box_to_msg(each.mask),
         counts=packed(encode_mask(each.mask), "I"),
     )
@@ -99,7 +100,7 @@ def masks_to_msg(result: results.SceneResult, world_frame: str, method: str) -> 
 def masks_from_msg(
     message: msg.CrossViewMasks | msg.PromptMasks | msg.ViewMasks,
 ) -> dict[str, dict[int, results.ObjectMask]]:
-    """masks[camera][object_id], each with `.mask` (H, W) bool, `.score`, `.visibility` and `.label`.
+    """masks[camera][object_id], each with `.mask` (H, W) bool, `.score`, `.visibility`, `.label` and `.agreement`.
 
     Raises:
         BadInput: run lengths that do not fill the image.
@@ -112,7 +113,8 @@ def _mask_from_msg(each: msg.ObjectMask, view: msg.ViewMasks) -> results.ObjectM
     if view.height * view.width > MAX_PIXELS:
         raise BadInput(f"masks: expected at most {MAX_PIXELS} pixels, got {view.width}x{view.height}")
     mask = decode_mask(np.frombuffer(each.counts, np.uint32), view.height, view.width)
-    return results.ObjectMask(each.object_id, mask, each.score, results.Visibility(each.visibility), each.label)
+    visibility, agreement = results.Visibility(each.visibility), results.Agreement(each.agreement)
+    return results.ObjectMask(each.object_id, mask, each.score, visibility, each.label, agreement)
 
 
 # Clouds and instances

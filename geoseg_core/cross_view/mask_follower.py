@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from geoseg_core.cross_view.agreement import with_agreement
 from geoseg_core.cross_view.carrier import Found, MaskCarrier, Sighting, in_network, nothing
 from geoseg_core.cross_view.config import MaskFollowerConfig
 from geoseg_core.cross_view.followed import transfer_cloud, transfer_track, transfer_views
@@ -184,10 +185,11 @@ class MaskFollower:
         result = {}
         for number, thing in self._things.items():
             self._remember(scene, moment, thing, found[number])
-            result[number] = [
+            masks = [
                 ObjectMask(number, each.mask, each.score, state, thing.label)
                 for each, state in zip(found[number], self._states(moment, thing, found[number]), strict=True)
             ]
+            result[number] = with_agreement(moment.scene.views, masks, moment.labels)
         return result
 
     def _over_time(self, scene: MatchedScene) -> dict[int, list[Found]]:
@@ -269,7 +271,9 @@ class MaskFollower:
         cloud = transfer_cloud(scene, transfer, object_id, self.config.cloud_points)
         track = transfer_track(scene.frames, transfer, cloud.xyz, lab(cloud.rgb))
         measured = instance(track, upwards(moment), 0.0, object_id, len(cloud.xyz)) if track else None
-        views = transfer_views(scene.frames, transfer, object_id, label)
+        given = transfer_views(scene.frames, transfer, object_id, label)
+        masks = with_agreement(scene.views, [view.masks[0] for view in given], moment.labels)
+        views = tuple(ViewMasks(view.camera, (mask,)) for view, mask in zip(given, masks, strict=True))
         return PromptResult(scene.frames, object_id, views, cloud, measured, scene.scale)
 
 

@@ -17,6 +17,7 @@ import geoseg_ros
 from geoseg_core.errors import BadInput
 from geoseg_core.prompts import Prompt
 from geoseg_core.results import (
+    Agreement,
     EventKind,
     Instance,
     InstanceResult,
@@ -63,7 +64,7 @@ INSTANCE = Instance(
 @given(arrays(bool, (6, 8), elements=st.booleans()))
 @settings(deadline=None, max_examples=50)
 def test_masks_come_back_with_their_boxes(mask):
-    masks = ViewMasks("ego", (ObjectMask(7, mask, 0.5, Visibility.OCCLUDED, "cup"),))
+    masks = ViewMasks("ego", (ObjectMask(7, mask, 0.5, Visibility.OCCLUDED, "cup", Agreement.DISPUTED),))
     message = over_the_wire(conversions.masks_to_msg(SceneResult(frames(), (masks,), None), "world", "rgbd"))
     assert (message.method, message.cameras, message.missing_cameras) == ("rgbd", ["ego"], ["exo"])
     assert message.views[0].header.frame_id == "ego_optical_frame"
@@ -71,6 +72,7 @@ def test_masks_come_back_with_their_boxes(mask):
     found = conversions.masks_from_msg(message)["ego"][7]
     np.testing.assert_array_equal(found.mask, mask)
     assert (found.score, found.visibility, found.label) == (0.5, Visibility.OCCLUDED, "cup")
+    assert found.agreement is Agreement.DISPUTED
     box = message.views[0].masks[0].box
     inside = mask[box.y_offset : box.y_offset + box.height, box.x_offset : box.x_offset + box.width]
     assert inside.sum() == mask.sum()
