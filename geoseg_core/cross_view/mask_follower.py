@@ -3,7 +3,8 @@
 A prompt is carried into all views of its set. From then on each camera's mask is carried from the set in which that
 camera saw the object last, with the features that were kept of it; a camera that lost the object, or never saw it, gets
 the mask of the camera that sees it best. A mask that is not trusted is not kept, so an object that was hidden is looked
-for as it was seen last.
+for as it was seen last. A correction goes back through the last sets to where the object went wrong, so that cameras
+that do not see it now remember it right.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from geoseg_core.cross_view.carrier import Found, MaskCarrier, Sighting, in_netw
 from geoseg_core.cross_view.config import MaskFollowerConfig
 from geoseg_core.cross_view.followed import transfer_cloud, transfer_track, transfer_views
 from geoseg_core.cross_view.follower import TrackedObject
+from geoseg_core.cross_view.history import History
 from geoseg_core.cross_view.reprojection import visibility
 from geoseg_core.cross_view.transferred import TransferredMasks
 from geoseg_core.cross_view.union_head.looks import MatchedScene
@@ -32,6 +34,8 @@ from geoseg_core.prompts import Prompt
 from geoseg_core.results import ObjectMask, PromptResult, ViewMasks, Visibility
 
 SAME_THING = 0.8
+# Masks that overlap more are of one object, if not exactly the same.
+SAME = 0.5
 KEPT_POINTS = 2000
 
 
@@ -62,6 +66,7 @@ class MaskFollower:
         self.carrier, self.config, self._new_id = carrier, config, new_id
         self.method = carrier.method
         self._things: dict[int, FollowedMask] = {}
+        self._history = History(config.replayed_sets)
         self._newest: tuple[Moment, dict[int, list[ObjectMask]]] | None = None
 
     def masks(self, moment: Moment) -> tuple[ViewMasks, ...]:
@@ -83,6 +88,7 @@ class MaskFollower:
         """
         transfer = self._carried(moment, prompt, object_id)
         source, stamp_ns = moment.scene.frames.index(prompt.camera), moment.scene.frames.stamp_ns
+        is_correction = bool(object_id)
         object_id = object_id or self._same(moment, transfer.masks[source][0], source) or self._new_id()
         thing = self._things.get(object_id) or FollowedMask(object_id, "", stamp_ns, stamp_ns)
         thing.label = label or thing.label
@@ -94,6 +100,8 @@ class MaskFollower:
             for view, masks in enumerate(transfer.masks)
         ]
         self._remember(scene, moment, thing, found)
+        if is_correction:
+            self._replay(thing, prompt.camera)
         self._things[object_id] = thing
         result = self._result(moment, transfer, object_id, thing.label)
         self._now(moment)[object_id] = [view.masks[0] for view in result.views]
@@ -118,12 +126,14 @@ class MaskFollower:
     def reset(self) -> None:
         """Forget every object."""
         self._things.clear()
+        self._history.clear()
         self._newest = None
 
     def flush_camera(self, camera: str) -> None:
         """Forget how one camera saw things."""
         for thing in self._things.values():
             thing.sightings.pop(camera, None)
+        self._history.clear()
         self._newest = None
 
     def move_world(self, moved: Similarity) -> None:
@@ -157,6 +167,7 @@ class MaskFollower:
     def restore(self, things: dict[int, FollowedMask]) -> None:
         """Follow these objects."""
         self._things, self._newest = dict(things), None
+        self._history.clear()
 
     def _restored(self, fact: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> FollowedMask:
         object_id, label, first_ns, last_ns = read_facts(fact)
@@ -182,6 +193,7 @@ class MaskFollower:
         scene = matched_scene(moment)
         found = self._over_time(scene)
         self._between_views(scene, found)
+        self._history.add(scene, found)
         result = {}
         for number, thing in self._things.items():
             self._remember(scene, moment, thing, found[number])
@@ -216,7 +228,7 @@ class MaskFollower:
             if max(scores) >= self.config.least_score > min(scores):
                 by_source.setdefault(int(np.argmax(scores)), []).append(number)
         for source, numbers in by_source.items():
-            given = [number for number in numbers if not found[number][source].mask.all()]
+            given = [number for number in numbers if can_be_carried(scene, source, found[number][source].mask)]
             if not given:
                 continue
             masks = np.stack([found[number][source].mask for number in given])
@@ -242,6 +254,29 @@ class MaskFollower:
             together = np.concatenate(points)
             thing.points = together[:: 1 + len(together) // KEPT_POINTS]
 
+    def _replay(self, thing: FollowedMask, camera: str) -> None:
+        """Follow a corrected object back from the camera in which it was corrected, to where the mask that was found
+        then is the one that is found now. Other cameras that have no trusted mask of it get that of the newest set in
+        which they see it."""
+        sighting = thing.sightings.get(camera)
+        for past in self._history.backwards(thing.object_id):
+            cameras = past.scene.frames.cameras
+            if sighting is None or camera not in cameras or set(cameras) <= set(thing.sightings):
+                return
+            source = cameras.index(camera)
+            (found,) = self.carrier.over_time(past.scene, [(sighting, source)])
+            if found.score < self.config.least_score or not can_be_carried(past.scene, source, found.mask):
+                return
+            if overlap(found.seen, past.seen[thing.object_id][source]) > SAME:
+                return
+            maps = past.scene.matching_maps(0).float()
+            sighting = Sighting(maps[source].clone(), found.seen)
+            carried = self.carrier.between_views(past.scene, source, found.mask[None])
+            for view, other in enumerate(cameras):
+                if other not in thing.sightings and carried.scores[view, 0] >= self.config.least_score:
+                    seen = in_network(carried.masks[view][0], past.scene, view)
+                    thing.sightings[other] = Sighting(maps[view].clone(), seen)
+
     def _states(self, moment: Moment, thing: FollowedMask, found: Sequence[Found]) -> list[Visibility]:
         views = moment.scene.views
         return [visibility(each.mask, thing.points, view) for each, view in zip(found, views, strict=True)]
@@ -261,8 +296,7 @@ class MaskFollower:
     def _same(self, moment: Moment, mask: np.ndarray, view: int) -> int:
         """The object that has this mask (H, W) already; 0 = none."""
         for number, masks in self._now(moment).items():
-            known = masks[view].mask
-            if (mask & known).sum() >= SAME_THING * (mask | known).sum():
+            if overlap(mask, masks[view].mask) >= SAME_THING:
                 return number
         return 0
 
@@ -275,6 +309,16 @@ class MaskFollower:
         masks = with_agreement(scene.views, [view.masks[0] for view in given], moment.labels)
         views = tuple(ViewMasks(view.camera, (mask,)) for view, mask in zip(given, masks, strict=True))
         return PromptResult(scene.frames, object_id, views, cloud, measured, scene.scale)
+
+
+def can_be_carried(scene: MatchedScene, view: int, mask: np.ndarray) -> bool:
+    """Whether other views may be asked for a mask (H, W): it is neither all of its view nor too small for the network."""
+    return not mask.all() and bool(in_network(mask, scene, view).any())
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Intersection over union of two masks (H, W); 0 of empty ones."""
+    return float((first & second).sum() / max((first | second).sum(), 1))
 
 
 def matched_scene(moment: Moment) -> MatchedScene:

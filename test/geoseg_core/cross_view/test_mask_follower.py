@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from geoseg_core.cross_view.carrier import Found
+from geoseg_core.cross_view.carrier import Found, nothing
 from geoseg_core.cross_view.config import MaskFollowerConfig
 from geoseg_core.cross_view.mask_follower import MaskFollower
 from geoseg_core.cross_view.transferred import TransferredMasks, checked_masks
@@ -168,6 +168,36 @@ def test_points_alone_correct_the_mask_that_is_there():
     point = Prompt("ego", points_px=np.array([[55.0, 45.0]]), positive=np.array([False]))
     corrected = following.track(now, point, 1, "")
     assert (corrected.views[0].masks[0].mask == (both()["ego"] == 1)).all()
+
+
+class StrayingCarrier(IdCarrier):
+    """Takes thing 2 for what it followed in the ego view, from a time on."""
+
+    wrong_from_ns = 2 * STEP_NS
+
+    def over_time(self, scene, asked):
+        if scene.frames.stamp_ns < self.wrong_from_ns:
+            return super().over_time(scene, asked)
+        mask = scene.labels[0] == 2
+        return [Found(mask, mask, 1.0) if view == 0 else nothing(scene, view) for _, view in asked]
+
+
+def test_a_correction_goes_back_to_where_the_object_went_wrong():
+    """The exo view, which does not see the object when it is corrected, remembers it from the newest set that does."""
+    numbers = iter(range(1, 100))
+    straying = StrayingCarrier()
+    following = MaskFollower(straying, MaskFollowerConfig(), lambda: next(numbers))
+    following.track(moment(both()), Prompt("ego", mask=both()["ego"] == 1), 0, "cup")
+    for number in (1, 2, 3):
+        found = following.masks(moment(both(), number * STEP_NS))
+    assert (masks_of(found, 1)[0] == (both()["ego"] == 2)).all()
+    straying.wrong_from_ns = 10 * STEP_NS
+    hidden = both() | {"exo": labels_of((2, 5, 5))}
+    following.masks(now := moment(hidden, 4 * STEP_NS))
+    following.track(now, Prompt("ego", mask=hidden["ego"] == 1), 1, "")
+    later = {"ego": labels_of((2, 40, 50)), "exo": both(14)["exo"]}
+    found = following.masks(moment(later, 5 * STEP_NS))
+    assert (masks_of(found, 1)[1] == (later["exo"] == 1)).all()
 
 
 def test_the_answer_holds_points_and_a_box_in_three_dimensions():
