@@ -312,7 +312,7 @@ class MaskFollower:
 
 
 def can_be_carried(scene: MatchedScene, view: int, mask: np.ndarray) -> bool:
-    """Whether other views may be asked for a mask (H, W): it is not all of its view, and the network sees some of it."""
+    """Whether other views may be asked for a mask (H, W): it is not all of its view and the network sees some of it."""
     return not mask.all() and bool(in_network(mask, scene, view).any())
 
 
