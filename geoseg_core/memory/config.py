@@ -10,6 +10,7 @@ class MemoryConfig:
     """Widths, strides, depths and counts; those of SAM 2.1 where the paper names none."""
 
     map_width: int = setting(128, "channels of the feature map that is enhanced", low=4)
+    token_width: int = setting(128, "channels of the head's mask token", low=4)
     map_stride: int = setting(2, "pixels of the image for one cell of the feature map", "px", 1)
     stride: int = setting(7, "cells of the feature map for one of a memory", low=1)
     width: int = setting(256, "channels inside, and of an object pointer; a multiple of four times the heads", low=8)

@@ -66,7 +66,7 @@ class MemoryEncoder(nn.Module):
         self.image_branch = nn.Conv2d(config.map_width, width, config.stride, config.stride)
         self.join = nn.Sequential(*(JoiningBlock(width) for _ in range(config.fuser_blocks)))
         self.narrow = nn.Conv2d(width, config.memory_width, 1)
-        self.pointer = Mlp(config.map_width, width, width, width)
+        self.pointer = Mlp(config.token_width, width, width, width)
         self.absent = nn.Parameter(0.02 * torch.randn(config.memory_width))
         self.absent_pointer = nn.Parameter(0.02 * torch.randn(width))
 
@@ -76,7 +76,7 @@ class MemoryEncoder(nn.Module):
         Args:
             maps: (B, D, h, w) features of the frames, before any memory was looked at.
             logits: (B, H, W) of the masks found, at the size of the network's input.
-            tokens: (B, D) the head's mask tokens.
+            tokens: (B, T) the head's mask tokens.
             present: (B,) bool, whether the object is there at all.
 
         Raises:

@@ -17,6 +17,10 @@ class UnionHeadConfig:
     """Widths, strides, depths and counts."""
 
     width: int = setting(128, "channels of the feature map and of a token", low=4)
+    input_width: int = setting(0, "channels of the features that are given, if a convolution brings them to the width; "
+                               "0: they have it")  # fmt: skip
+    input_shrink: int = setting(1, "cells of the features that are given for one of the map, where there is that "
+                                "convolution", low=1)  # fmt: skip
     heads: int = setting(8, "attention heads", low=1)
     blocks: int = setting(2, "decoder blocks", low=1)
     map_stride: int = setting(2, "pixels of the image for one cell of the feature map", "px", 1)
@@ -40,6 +44,16 @@ class UnionHeadConfig:
     accumulate: bool = setting(True, "each call adds the source-point vector to the sampled features once more, as the "
                                "released checkpoint was trained")  # fmt: skip
     refinements: int = setting(1, "calls with the mask of the call before", low=0)
+
+    @property
+    def given_width(self) -> int:
+        """Channels of the features that are given."""
+        return self.input_width or self.width
+
+    @property
+    def given_stride(self) -> int:
+        """Pixels of the image for one cell of the features that are given."""
+        return self.map_stride // self.input_shrink if self.input_width else self.map_stride
 
 
 @dataclass(frozen=True)

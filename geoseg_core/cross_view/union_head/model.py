@@ -10,7 +10,7 @@ A call may be repeated with its own mask as feedback, which refines it. Where th
 see config.py. Any size of image will do whose feature map the bottleneck's stride divides.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -32,7 +32,7 @@ class HeadInput:
 
     Attributes:
         source_maps, target_maps: (B, C, h, w) features.
-        masks: (B, H, W) bool, the object in the source view; H = h * map_stride, W alike.
+        masks: (B, H, W) bool, the object in the source view; H = h * given_stride, W alike.
         source_points_px, target_points_px: (B, N, 2) and (B, M, 2) x, y in images H x W; N and M may be 0.
         sampled: (B, N, C) features of the source points; sampled from the map if None.
         prior: (B, 1, H, W) logits of the mask in the target that something else found; the first call refines it.
@@ -96,6 +96,8 @@ class UnionHead(nn.Module):
     def __init__(self, config: UnionHeadConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or UnionHeadConfig()
+        if config.input_width:
+            self.input = nn.Conv2d(config.input_width, config.width, config.input_shrink, config.input_shrink)
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
 
@@ -131,6 +133,10 @@ class UnionHead(nn.Module):
             feedback: (B, 1, H, W) logits, from `resized_feedback`.
         """
         self._check(pairs)
+        if self.config.input_width:
+            pairs = replace(
+                pairs, source_maps=self.input(pairs.source_maps), target_maps=self.input(pairs.target_maps)
+            )
         image = self.image_state(pairs, feedback)
         codes = self.codes(pairs, number)
         raw, token = self.mask_decoder(image, codes)
@@ -172,17 +178,20 @@ class UnionHead(nn.Module):
         return torch.cat((mask_token, points, features), dim=1)
 
     def _check(self, pairs: HeadInput) -> None:
-        config, (batch, width, *cells) = self.config, pairs.source_maps.shape
-        if width != config.width or pairs.target_maps.shape != pairs.source_maps.shape:
+        config, shape = self.config, tuple(pairs.source_maps.shape)
+        batch, width, *cells = shape
+        if width != config.given_width or tuple(pairs.target_maps.shape) != shape:
             raise BadInput(
-                f"expected maps (B, {config.width}, h, w) of both views, got {tuple(pairs.source_maps.shape)} and "
+                f"expected maps (B, {config.given_width}, h, w) of both views, got {shape} and "
                 f"{tuple(pairs.target_maps.shape)}; take the features that the head was made for"
             )
-        size = (batch, *(config.map_stride * side for side in cells))
+        size = (batch, *(config.given_stride * side for side in cells))
         if tuple(pairs.masks.shape) != size:
             raise BadInput(f"expected masks {size}, got {tuple(pairs.masks.shape)}; bring them to the network's size")
-        if config.fusion != "none" and any(side % config.fusion_stride for side in cells):
+        shrink = config.map_stride // config.given_stride
+        multiple = shrink * (config.fusion_stride if config.fusion != "none" else 1)
+        if any(side % multiple for side in cells):
             raise BadInput(
-                f"expected maps whose sides are multiples of {config.fusion_stride}, got {tuple(cells)}; "
+                f"expected maps whose sides are multiples of {multiple}, got {tuple(cells)}; "
                 "give the views another size"
             )

@@ -57,10 +57,11 @@ class TemporalTransfer:
         self, transfer: UnionHeadTransfer, encoder: MemoryEncoder, attention: MemoryAttention, bank: MemoryBank
     ) -> None:
         head, memory = transfer.head.config, encoder.config
-        if (memory.map_width, memory.map_stride) != (head.width, head.map_stride) or attention.config != memory:
+        wanted = (head.given_width, head.width, head.given_stride)
+        if (memory.map_width, memory.token_width, memory.map_stride) != wanted or attention.config != memory:
             raise BadConfig(
-                f"expected memory networks of one configuration with map_width {head.width} and map_stride "
-                f"{head.map_stride}, got {memory} and {attention.config}"
+                f"expected memory networks of one configuration with map_width, token_width and map_stride {wanted}, "
+                f"got {memory} and {attention.config}"
             )
         self.transfer, self.encoder, self.attention, self.bank = transfer, encoder.eval(), attention.eval(), bank
 

@@ -33,16 +33,20 @@ from geoseg_core.weights.loading import load_checkpoint
 
 
 def tiny_head() -> UnionHeadConfig:
-    """The head for the small network's maps: 64 + 48 channels at a quarter of its input's size."""
+    """The head for the small network's maps, 64 + 48 channels at 1/4 of its input's size. It works at 1/8, where two
+    cores decode a pair of views in some 10 ms."""
     return UnionHeadConfig(
-        width=112,
-        map_stride=FINE,
-        fusion_stride=4,
-        fusion_width=256,
-        fusion_inner=128,
-        fusion_hidden=512,
-        token_inner=112,
-        token_hidden=256,
+        width=96,
+        input_width=112,
+        input_shrink=2,
+        heads=4,
+        map_stride=2 * FINE,
+        fusion_stride=2,
+        fusion_width=192,
+        fusion_inner=96,
+        fusion_hidden=384,
+        token_inner=48,
+        token_hidden=192,
     )
 
 

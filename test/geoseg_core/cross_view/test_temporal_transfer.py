@@ -27,7 +27,8 @@ HEAD = UnionHeadConfig(
     token_hidden=20, upscale_channels=(6, 4),
 )  # fmt: skip
 MEMORY = MemoryConfig(
-    map_width=16, width=16, memory_width=8, mask_channels=(3, 5), layers=1, heads=2, hidden=20, fuser_blocks=1
+    map_width=16, token_width=16, width=16, memory_width=8, mask_channels=(3, 5), layers=1, heads=2, hidden=20,
+    fuser_blocks=1,
 )
 CONFIG = UnionTransferConfig("whole", EgoExoConfig(coarse_points=6, dropped=1, points=3), "fp32")
 
@@ -139,5 +140,5 @@ def test_refused_calls_leave_the_memory_as_it_was(scenes: list[VggtScene]) -> No
 
 def test_memory_networks_for_other_features_are_refused() -> None:
     other = replace(MEMORY, map_width=8)
-    with pytest.raises(BadConfig, match="map_width 16"):
+    with pytest.raises(BadConfig, match=r"map_stride \(16, 16"):
         TemporalTransfer(UnionHeadTransfer(UnionHead(HEAD)), MemoryEncoder(other), MemoryAttention(other), MemoryBank())

@@ -64,6 +64,22 @@ def test_without_fusion_and_points_only_the_mask_token_sees_the_source() -> None
 
 
 @torch.inference_mode()
+def test_other_features_are_brought_to_the_width_and_stride_first() -> None:
+    config = replace(SMALL, input_width=20, input_shrink=2, map_stride=4)
+    head = head_of(config)
+    assert (config.given_width, config.given_stride) == (20, 2)
+    plain = pairs_of(cells=(6, 12))
+    given = torch.randn(2, 3, 20, 6, 12, generator=torch.Generator().manual_seed(1))
+    pairs = replace(plain, source_maps=given[0], target_maps=given[1])
+    inner = UnionHead(replace(SMALL, map_stride=4)).eval()
+    inner.load_state_dict({name: each for name, each in head.state_dict().items() if not name.startswith("input.")})
+    brought = replace(pairs, source_maps=head.input(given[0]), target_maps=head.input(given[1]))
+    torch.testing.assert_close(head(pairs).logits, inner(brought).logits)
+    with pytest.raises(BadInput, match="multiples of 6"):
+        head(replace(pairs, source_maps=given[0][..., :9], target_maps=given[1][..., :9], masks=pairs.masks[..., :18]))
+
+
+@torch.inference_mode()
 def test_the_order_of_the_points_does_not_matter() -> None:
     head, pairs = head_of(), pairs_of()
     source, target = pairs.source_points_px.flip(1), pairs.target_points_px.roll(1, 1)

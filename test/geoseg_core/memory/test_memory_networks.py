@@ -12,8 +12,8 @@ from geoseg_core.memory.config import BankConfig, MemoryConfig
 from geoseg_core.memory.encoder import MemoryEncoder
 
 SMALL = MemoryConfig(
-    map_width=6, stride=3, width=16, memory_width=8, mask_strides=(2, 3), mask_channels=(3, 5), layers=2, heads=2,
-    hidden=20, fuser_blocks=1, ranks=3,
+    map_width=6, token_width=6, stride=3, width=16, memory_width=8, mask_strides=(2, 3), mask_channels=(3, 5),
+    layers=2, heads=2, hidden=20, fuser_blocks=1, ranks=3,
 )  # fmt: skip
 CELLS = (6, 9)
 GRID = (2, 3)

@@ -28,7 +28,8 @@ ENCODER = TinyConfig(
     channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=1, heads=2), fused=(16, 16), coarse=8, fine=8
 )
 VALUES = {
-    "model.width": 24,
+    "model.width": 16,
+    "model.input_width": 24,
     "model.heads": 2,
     "model.fusion_width": 24,
     "model.fusion_inner": 8,
