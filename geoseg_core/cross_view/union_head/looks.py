@@ -13,7 +13,8 @@ points; a source is shown around its mask.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -95,33 +96,43 @@ class Coarse:
     Attributes:
         targets: the views that they were followed into.
         points_px: for each object and target (N, 2); fewer points in the ego view, whose prompts they are themselves.
+        anchors_px: for each object the (points, 2) that stand for it in the source's network input.
     """
 
     targets: list[int]
     points_px: list[dict[int, np.ndarray]]
+    anchors_px: list[np.ndarray] = field(default_factory=list)
 
 
-def coarse_points(scene: MatchedScene, source: int, marked: list[np.ndarray], config: EgoExoConfig) -> Coarse:
+def coarse_points(
+    scene: MatchedScene, source: int, marked: list[np.ndarray], config: EgoExoConfig, whole: bool = False
+) -> Coarse:
     """Follow points of every object into every other view.
 
     Each object is followed by itself: the tracker's points see each other, and objects shall not.
 
     Args:
         marked: the masks in pixels of the network's input.
+        whole: the views are shown whole; then projected prompts are all that has to be followed.
     """
     place = scene.placements[source]
     targets = [index for index in range(len(scene.frames.views)) if index != source]
-    kinds = [(config.points, [each for each in targets if each == EGO])]
-    kinds += [(config.coarse_points, [each for each in targets if each != EGO])]
+    kinds = {config.points: targets}
+    if not (whole and config.prompts == "projected") and config.coarse_points != config.points:
+        kinds = {config.points: [each for each in targets if each == EGO]}
+        kinds[config.coarse_points] = [each for each in targets if each != EGO]
     found: list[dict[int, np.ndarray]] = []
+    anchors = []
     for mask in marked:
         followed: dict[int, np.ndarray] = {}
-        for count, asked in kinds:
+        anchors.append(mask_anchors(mask, config.points).points_px)
+        for count, asked in kinds.items():
             if asked:
-                tracks = scene.track(place.to_source(mask_anchors(mask, count).points_px), source, asked)
+                points = anchors[-1] if count == config.points else mask_anchors(mask, count).points_px
+                tracks = scene.track(place.to_source(points), source, asked)
                 followed |= dict(zip(asked, tracks.points_px, strict=True))
         found.append(followed)
-    return Coarse(targets, found)
+    return Coarse(targets, found, anchors)
 
 
 def whole_pairs(
@@ -132,14 +143,11 @@ def whole_pairs(
     priors = matched(scene, maps, marked, source, coarse.targets)
     pairs = []
     for number, mask in enumerate(marked):
-        points = mask_anchors(mask, config.points).points_px
-        direct = projected(scene, source, points, coarse.targets, config)
+        points = coarse.anchors_px[number]
         for target in coarse.targets:
             place = scene.placements[target]
             found = coarse.points_px[number][target]
-            if target in direct:
-                found = direct[target]
-            elif target != EGO:
+            if config.prompts == "clusters" and target != EGO:
                 found = spread_points(without_outliers(found, config.dropped), config.points)
             prior = priors[target][number] if target in priors else None
             pairs.append(Pair(maps[[source, target]], mask, points, on_canvas(found, place), returning(place), prior))
@@ -174,17 +182,24 @@ def returning(place: Placement) -> Callable[[Tensor], Tensor]:
     """Logits (N, h, w) of the network's input at the pixels of the image, (N, H, W); UNSEEN where it was cropped."""
 
     def back(logits: Tensor) -> Tensor:
-        height, width = place.source
-        axes = np.zeros((max(height, width), 2)) + np.arange(max(height, width))[:, None]
-        at = torch.from_numpy(place.to_network(axes)).to(logits)  # x of each column, y of each row
-        last = at.new_tensor((place.canvas[1] - 1, place.canvas[0] - 1))
-        grid = torch.stack(torch.meshgrid(at[:width, 0], at[:height, 1], indexing="xy"), dim=-1)
-        places = (2 * grid / last.clamp(min=1) - 1).expand(1, -1, -1, -1)
-        smooth = F.grid_sample(logits[None], places, padding_mode="border", align_corners=True)[0]
-        seen = ((grid > -0.5) & (grid < last + 0.5)).all(dim=-1)
+        places, seen = (each.to(logits.device) for each in image_places(place))
+        smooth = F.grid_sample(logits[None], places.to(logits), padding_mode="border", align_corners=True)[0]
         return torch.where(seen, smooth, UNSEEN)
 
     return back
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def image_places(place: Placement) -> tuple[Tensor, Tensor]:
+    """Where the pixels of an image lie in the network's input, (1, H, W, 2) in -1 to 1, and whether they do (H, W)."""
+    height, width = place.source
+    axes = np.zeros((max(height, width), 2)) + np.arange(max(height, width))[:, None]
+    at = torch.from_numpy(place.to_network(axes)).float()  # x of each column, y of each row
+    last = at.new_tensor((place.canvas[1] - 1, place.canvas[0] - 1))
+    grid = torch.stack(torch.meshgrid(at[:width, 0], at[:height, 1], indexing="xy"), dim=-1)
+    seen = ((grid > -0.5) & (grid < last + 0.5)).all(dim=-1)
+    return (2 * grid / last.clamp(min=1) - 1)[None], seen
 
 
 def zoomed_pairs(

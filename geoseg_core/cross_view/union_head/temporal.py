@@ -92,7 +92,7 @@ class TemporalTransfer:
         if not marked:
             return no_masks(scene.frames)
         config = self.transfer.config.views
-        coarse = coarse_points(scene, source, marked, config)
+        coarse = coarse_points(scene, source, marked, config, whole=True)
         pairs = whole_pairs(scene, source, marked, coarse, config)
         cameras = [scene.frames.views[target].camera for target in coarse.targets]
         decoded = self.transfer.decode(self._reminded(pairs, cameras, object_ids, frame))

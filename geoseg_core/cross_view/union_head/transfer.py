@@ -68,7 +68,7 @@ class UnionHeadTransfer:
         marked = [network_mask(mask, scene.placements[source], row) for row, mask in enumerate(masks)]
         if not marked:
             return no_masks(scene.frames)
-        coarse = coarse_points(scene, source, marked, self.config.views)
+        coarse = coarse_points(scene, source, marked, self.config.views, self.config.look == "whole")
         decoded = self.decode(self._pairs(scene, source, masks, marked, coarse))
         return gathered(scene, source, masks, coarse, [each.logits for each in decoded])
 
