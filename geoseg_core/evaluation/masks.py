@@ -164,6 +164,7 @@ class MaskScore:
     Attributes:
         least_px: pixels of an object in the target, at least; the source's are the caller's concern.
         refusals: what the method could not do, for messages.
+        scores: of each mask that was found, the IoU that the method expected and the one that it reached.
     """
 
     def __init__(self, least_px: int) -> None:
@@ -171,7 +172,7 @@ class MaskScore:
         self.refusals: list[str] = []
         self.seconds: list[float] = []
         self._directions = {each: Direction() for each in DIRECTIONS}
-        self._scores: list[tuple[float, float]] = []
+        self.scores: list[tuple[float, float]] = []
 
     def add(self, way: str, carried: Carried) -> None:
         """Count an object; one with fewer pixels than needed, but not none, is left out."""
@@ -179,7 +180,7 @@ class MaskScore:
         if 0 < pixels < self.least_px:
             return
         if carried.found.any():
-            self._scores.append((carried.score, carried.iou))
+            self.scores.append((carried.score, carried.iou))
         if not pixels:
             figures.absent.append(not carried.visible)
             return
@@ -190,7 +191,7 @@ class MaskScore:
 
     def reliability(self) -> list[Bin]:
         """The bins of both directions together."""
-        return reliability([score for score, _ in self._scores], [iou for _, iou in self._scores])
+        return reliability([score for score, _ in self.scores], [iou for _, iou in self.scores])
 
     def report(self) -> dict[str, Any]:
         """The figures of both directions, the reliability of the score, sets, refusals and seconds for a set.

@@ -7,7 +7,7 @@ import numpy as np
 from geoseg_core.cross_view.carrier import Found, Sighting, matched_anchors, sighted
 from geoseg_core.cross_view.transferred import TransferredMasks
 from geoseg_core.cross_view.union_head.looks import MatchedScene, Pair, returning
-from geoseg_core.cross_view.union_head.transfer import Decoded, UnionHeadTransfer, expected_overlap
+from geoseg_core.cross_view.union_head.transfer import Decoded, UnionHeadTransfer
 
 
 class UnionHeadCarrier:
@@ -25,7 +25,7 @@ class UnionHeadCarrier:
     def over_time(self, scene: MatchedScene, asked: Sequence[tuple[Sighting, int]]) -> list[Found]:
         """Objects as their cameras saw them before; all of them are decoded together."""
         pairs = [self._pair(scene, sighting, view) for sighting, view in asked]
-        return [found_of(decoded) for decoded in self.transfer.decode(pairs)]
+        return [found_of(decoded, self.transfer.score(decoded)) for decoded in self.transfer.decode(pairs)]
 
     def _pair(self, scene: MatchedScene, sighting: Sighting, view: int) -> Pair:
         both = sighted(scene, sighting, view)
@@ -35,7 +35,7 @@ class UnionHeadCarrier:
         return Pair(both, sighting.mask, points, matched, returning(scene.placements[view]), prior)
 
 
-def found_of(decoded: Decoded) -> Found:
+def found_of(decoded: Decoded, score: float) -> Found:
     """What the head found in a view."""
     mask, seen = ((each > 0).cpu().numpy() for each in (decoded.logits, decoded.seen))
-    return Found(mask, seen, float(expected_overlap(decoded.seen[None])[0]))
+    return Found(mask, seen, score)

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from geoseg_core.config import build
+from geoseg_core.cross_view.calibration import stored_calibration
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig, UnionTransferConfig
 from geoseg_core.cross_view.union_head.model import UnionHead
 from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer
@@ -28,4 +29,5 @@ def load_union_head(
     sizes = stored_config(weights, UnionHeadConfig())
     if refinements is not None:
         sizes = build(sizes, {"refinements": refinements})
-    return UnionHeadTransfer(UnionHead.from_checkpoint(weights, sizes).to(device), config)
+    head = UnionHead.from_checkpoint(weights, sizes).to(device)
+    return UnionHeadTransfer(head, config, stored_calibration(weights))

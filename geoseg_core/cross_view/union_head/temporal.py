@@ -17,8 +17,6 @@ from geoseg_core.cross_view.union_head.looks import MatchedScene, Pair, coarse_p
 from geoseg_core.cross_view.union_head.transfer import (
     Decoded,
     UnionHeadTransfer,
-    expected_overlap,
-    gathered,
     network_mask,
 )
 from geoseg_core.errors import BadConfig, BadInput
@@ -98,8 +96,9 @@ class TemporalTransfer:
         decoded = self.transfer.decode(self._reminded(pairs, cameras, object_ids, frame))
         step = len(cameras)
         self._remember(self._of_source(pairs[::step], decoded[::step], object_ids, scene, source), frame, prompted)
-        self._remember(of_targets(pairs, decoded, object_ids, cameras), frame, False)
-        return gathered(scene, source, masks, coarse, [each.logits for each in decoded])
+        scores = [self.transfer.score(each) for each in decoded]
+        self._remember(of_targets(pairs, decoded, scores, object_ids, cameras), frame, False)
+        return self.transfer.gathered(scene, source, masks, coarse, decoded)
 
     def _check(self, masks: np.ndarray, object_ids: Sequence[int], frame: int) -> None:
         if len(set(object_ids)) != len(masks) or len(object_ids) != len(masks):
@@ -151,7 +150,11 @@ class TemporalTransfer:
 
 
 def of_targets(
-    pairs: Sequence[Pair], decoded: Sequence[Decoded], object_ids: Sequence[int], cameras: Sequence[str]
+    pairs: Sequence[Pair],
+    decoded: Sequence[Decoded],
+    scores: list[float],
+    object_ids: Sequence[int],
+    cameras: Sequence[str],
 ) -> Found:
     """The masks that were found; features are those from before a memory was looked at."""
     logits = torch.stack([each.seen for each in decoded])
@@ -161,5 +164,5 @@ def of_targets(
         torch.stack([each.token for each in decoded]),
         [object_id for object_id in object_ids for _ in cameras],
         [*cameras] * len(object_ids),
-        expected_overlap(logits).tolist(),
+        scores,
     )

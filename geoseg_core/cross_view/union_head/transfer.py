@@ -8,12 +8,13 @@ The encoder sees all views in one sequence, and the masks of all objects in all 
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from geoseg_core.cross_view.calibration import Calibration
 from geoseg_core.cross_view.transferred import TransferredMasks, checked_masks, no_masks, state_of
 from geoseg_core.cross_view.union_head.config import UnionTransferConfig
 from geoseg_core.cross_view.union_head.looks import (
@@ -53,8 +54,9 @@ class UnionHeadTransfer:
         self,
         head: UnionHead,
         config: UnionTransferConfig = UnionTransferConfig(),  # noqa: B008 (frozen)
+        calibration: Calibration = Calibration(),  # noqa: B008 (frozen)
     ) -> None:
-        self.head, self.config = head.eval(), config
+        self.head, self.config, self.calibration = head.eval(), config, calibration
 
     @torch.inference_mode()
     def __call__(self, scene: MatchedScene, source: int, masks: np.ndarray) -> TransferredMasks:
@@ -70,7 +72,20 @@ class UnionHeadTransfer:
             return no_masks(scene.frames)
         coarse = coarse_points(scene, source, marked, self.config.views, self.config.look == "whole")
         decoded = self.decode(self._pairs(scene, source, masks, marked, coarse))
-        return gathered(scene, source, masks, coarse, [each.logits for each in decoded])
+        return self.gathered(scene, source, masks, coarse, decoded)
+
+    def gathered(
+        self, scene: MatchedScene, source: int, masks: np.ndarray, coarse: Coarse, decoded: Sequence[Decoded]
+    ) -> TransferredMasks:
+        """What was decoded of all pairs, objects in turn, as masks of all views with calibrated scores."""
+        found = gathered(scene, source, masks, coarse, [each.logits for each in decoded])
+        scores = self.calibration(found.scores)
+        scores[source] = found.scores[source]
+        return replace(found, scores=scores)
+
+    def score(self, decoded: Decoded) -> float:
+        """The overlap with the truth that is to be expected of a mask."""
+        return float(self.calibration(expected_overlap(decoded.seen[None]).cpu().numpy())[0])
 
     def _pairs(
         self, scene: MatchedScene, source: int, masks: np.ndarray, marked: list[np.ndarray], coarse: Coarse

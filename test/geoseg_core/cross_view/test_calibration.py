@@ -1,0 +1,56 @@
+"""What a head expects of its masks, corrected by what it reached."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from geoseg_core.cross_view.calibration import Calibration, fitted, stored_calibration
+from geoseg_core.errors import BadInput
+
+
+def test_values_between_knots_by_hand() -> None:
+    half = Calibration((0.2, 0.6, 1.0), (0.1, 0.3, 0.9))
+    assert np.allclose(half(np.array([0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0])), [0.0, 0.1, 0.1, 0.2, 0.3, 0.6, 0.9])
+    assert np.allclose(Calibration()(np.array([[0.25, 1.0]])), [[0.25, 1.0]])
+
+
+def test_a_head_that_expects_too_much_is_corrected() -> None:
+    random = np.random.default_rng(0)
+    expected = random.uniform(0, 1, 5000)
+    reached = (0.5 * expected + random.normal(0, 0.05, 5000)).clip(0, 1)
+    found = fitted(expected, reached)
+    asked = np.linspace(0.1, 0.9, 9)
+    assert np.abs(found(asked) - 0.5 * asked).max() < 0.02
+
+
+def test_the_map_never_falls() -> None:
+    expected = np.linspace(0.0, 1.0, 120)
+    reached = np.where(expected < 0.5, 0.8, 0.2)
+    found = fitted(expected, reached)
+    assert np.allclose(found.reached, 0.5, atol=1e-3)
+
+
+def test_it_lives_in_the_file_of_the_weights(tmp_path: Path) -> None:
+    path, made = tmp_path / "head.safetensors", Calibration((0.1, 0.9), (0.0, 0.5))
+    save_file({"a": torch.zeros(1)}, path, made.metadata)
+    assert stored_calibration(path) == made
+    save_file({"a": torch.zeros(1)}, path)
+    assert stored_calibration(path) == Calibration()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"expected": [0, 1]}', '{"expected": [1, 0], "reached": [0, 1]}',
+                                  '{"expected": [0, 1], "reached": [0, 2]}', '{"expected": "ab", "reached": "ab"}',
+                                  '{"expected": [0, 0.5, 1], "reached": [0, 1]}'])  # fmt: skip
+def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "head.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"calibration": text})
+    with pytest.raises(BadInput, match="calibration"):
+        stored_calibration(path)
+
+
+def test_too_few_masks_tell_nothing() -> None:
+    with pytest.raises(BadInput, match="at least 12 masks"):
+        fitted([0.5] * 5, [0.5] * 5)
