@@ -63,19 +63,20 @@ class Placement:
     def map_to_source(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """A map (C, h, w) of the network's input at the pixels of the image: (C, H, W) and (H, W) bool, whether the
         network saw the pixel. Bilinear, but the nearest value beside edges, so that no value is made up there."""
-        rows, columns = (torch.arange(size, dtype=torch.float64) for size in self.source)
-        v = (rows + 0.5) * self._scale[1] - 0.5 + self.offset[0]
-        u = (columns + 0.5) * self._scale[0] - 0.5 + self.offset[1]
-        height, width = self.canvas
-        across, down = 2 * u / max(width - 1, 1) - 1, 2 * v / max(height - 1, 1) - 1
-        grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)[None].to(values.device, values.dtype)
+        grid, seen = image_grid(self)
         smooth, nearest = (
-            F.grid_sample(values[None], grid, mode=mode, padding_mode="border", align_corners=True)[0]
+            F.grid_sample(values[None], grid.to(values), mode=mode, padding_mode="border", align_corners=True)[0]
             for mode in ("bilinear", "nearest")
         )
         beside_edge = (smooth - nearest).abs() > EDGE_RATIO * nearest.abs()
-        seen_rows, seen_columns = (v > -0.5) & (v < height - 0.5), (u > -0.5) & (u < width - 0.5)
-        return torch.where(beside_edge, nearest, smooth), (seen_rows[:, None] & seen_columns).to(values.device)
+        return torch.where(beside_edge, nearest, smooth), seen.to(values.device)
+
+    def logits_to_source(self, logits: Tensor, unseen: float) -> Tensor:
+        """Logits (N, h, w) of the network's input at the pixels of the image, (N, H, W); bilinear, and `unseen` where
+        the network saw nothing."""
+        grid, seen = image_grid(self)
+        smooth = F.grid_sample(logits[None], grid.to(logits), padding_mode="border", align_corners=True)[0]
+        return torch.where(seen.to(logits.device), smooth, unseen)
 
     def map_to_network(self, values: np.ndarray) -> np.ndarray:
         """A map (H, W) of the image, such as measured depth, at the pixels of the network's input (h, w): the nearest
@@ -105,6 +106,21 @@ class Placement:
     @property
     def _shift(self) -> np.ndarray:
         return np.array((self.offset[1], self.offset[0]), np.float64)
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def image_grid(place: Placement) -> tuple[Tensor, Tensor]:
+    """Where the pixels of an image lie in the network's input, (1, H, W, 2) x, y, from -1 to 1 between the centres of
+    its outermost pixels, and whether they do, (H, W) bool."""
+    height, width = place.source
+    u = place.to_network(np.stack((np.arange(width), np.zeros(width)), axis=-1))[:, 0]
+    v = place.to_network(np.stack((np.zeros(height), np.arange(height)), axis=-1))[:, 1]
+    rows, columns = place.canvas
+    across, down = (torch.from_numpy(2 * at / max(size - 1, 1) - 1) for at, size in ((u, columns), (v, rows)))
+    grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)[None].float()
+    seen_rows, seen_columns = (v > -0.5) & (v < rows - 0.5), (u > -0.5) & (u < columns - 0.5)
+    return grid, torch.from_numpy(seen_rows[:, None] & seen_columns)
 
 
 def vggt_placement(source: tuple[int, int], fit: str = "crop", side: int = 518, patch: int = 14) -> Placement:

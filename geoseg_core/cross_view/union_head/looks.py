@@ -14,7 +14,6 @@ points; a source is shown around its mask.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -180,26 +179,7 @@ def on_canvas(points_px: np.ndarray, place: Placement) -> np.ndarray:
 
 def returning(place: Placement) -> Callable[[Tensor], Tensor]:
     """Logits (N, h, w) of the network's input at the pixels of the image, (N, H, W); UNSEEN where it was cropped."""
-
-    def back(logits: Tensor) -> Tensor:
-        places, seen = (each.to(logits.device) for each in image_places(place))
-        smooth = F.grid_sample(logits[None], places.to(logits), padding_mode="border", align_corners=True)[0]
-        return torch.where(seen, smooth, UNSEEN)
-
-    return back
-
-
-@lru_cache(maxsize=16)
-@torch.inference_mode(False)
-def image_places(place: Placement) -> tuple[Tensor, Tensor]:
-    """Where the pixels of an image lie in the network's input, (1, H, W, 2) in -1 to 1, and whether they do (H, W)."""
-    height, width = place.source
-    axes = np.zeros((max(height, width), 2)) + np.arange(max(height, width))[:, None]
-    at = torch.from_numpy(place.to_network(axes)).float()  # x of each column, y of each row
-    last = at.new_tensor((place.canvas[1] - 1, place.canvas[0] - 1))
-    grid = torch.stack(torch.meshgrid(at[:width, 0], at[:height, 1], indexing="xy"), dim=-1)
-    seen = ((grid > -0.5) & (grid < last + 0.5)).all(dim=-1)
-    return (2 * grid / last.clamp(min=1) - 1)[None], seen
+    return lambda logits: place.logits_to_source(logits, UNSEEN)
 
 
 def zoomed_pairs(
