@@ -10,7 +10,7 @@ from geoseg_core.errors import BadInput, GeosegError
 from geoseg_core.prompts import Prompt
 
 # A region grown from points reaches at most this part of the image's shorter side beyond them.
-REACH = 0.25
+REACH = 0.16
 # What lies this near to a point, as a part of the reach, probably belongs to it.
 CORE = 0.3
 DOT_PX = 2
