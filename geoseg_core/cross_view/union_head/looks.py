@@ -146,7 +146,7 @@ def whole_pairs(
         for target in coarse.targets:
             place = scene.placements[target]
             found = coarse.points_px[number][target]
-            if config.prompts == "clusters" and target != EGO:
+            if config.prompts != "projected" and target != EGO:
                 found = spread_points(without_outliers(found, config.dropped), config.points)
             prior = priors[target][number] if target in priors else None
             pairs.append(Pair(maps[[source, target]], mask, points, on_canvas(found, place), returning(place), prior))
@@ -165,8 +165,8 @@ def matched(
 def projected(
     scene: MatchedScene, source: int, points_px: np.ndarray, targets: list[int], config: EgoExoConfig
 ) -> dict[int, np.ndarray]:
-    """Where points (N, 2) of the source's network input are in the targets' images; nothing if clusters are wanted."""
-    if config.prompts == "clusters":
+    """Where points (N, 2) of the source's network input are in the targets' images; nothing if others are wanted."""
+    if config.prompts != "projected":
         return {}
     tracks = scene.track(scene.placements[source].to_source(points_px), source, targets)
     return dict(zip(targets, tracks.points_px, strict=True))

@@ -47,6 +47,12 @@ class HeadInput:
     prior: Tensor | None = None
 
 
+def without_points(pairs: HeadInput) -> HeadInput:
+    """The pairs with no points to guide the head."""
+    none = pairs.source_points_px[:, :0]
+    return replace(pairs, source_points_px=none, target_points_px=none, sampled=None)
+
+
 @dataclass(frozen=True, eq=False)
 class HeadOutput:
     """Masks in the target view.

@@ -26,7 +26,7 @@ from geoseg_core.cross_view.union_head.looks import (
     whole_pairs,
     zoomed_pairs,
 )
-from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead
+from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead, without_points
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.network_input import Placement
 from geoseg_core.results import Visibility
@@ -101,8 +101,9 @@ class UnionHeadTransfer:
         found = []
         for start in range(0, len(pairs), self.config.pairs_at_once):
             some = pairs[start : start + self.config.pairs_at_once]
+            inputs = batch_of(some, device)
             with self._types(device):
-                output = self.head(batch_of(some, device))
+                output = self.head(without_points(inputs) if self.config.views.prompts == "none" else inputs)
             for pair, seen, token in zip(some, output.logits.float(), output.token.float(), strict=True):
                 found.append(Decoded(pair.back(seen[None])[0], seen, token))
         return found

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from geoseg_core.config import setting
 from geoseg_core.cross_view.union_head.anchors import mask_anchors
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig
-from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead
+from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead, without_points
 from geoseg_core.cross_view.union_head.steps import training_logits
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
@@ -65,6 +65,7 @@ class HeadPairsConfig:
                               "from one camera's view to its next, too")  # fmt: skip
     least_px: int = setting(24, "pixels of an object in the source view, at least", "px", 1)
     anchors: int = setting(5, "points that stand for a mask", low=1)
+    guided: bool = setting(True, "whether those points, and where they are in the target, guide the head")
     shaken_px: float = setting(2.0, "points of the target are moved by so much, at most, while training", "px", 0.0)
     prior: bool = setting(True, "whether the first call sees the mask that the descriptors alone match")
     focal: float = setting(20.0, "share of the focal loss", low=0.0)
@@ -225,7 +226,8 @@ class UnionHeadTask(SourceTask):
         prior = None
         if self.config.pairs.prior:
             prior = carried(coarse, output.nowhere, chosen.masks[:, None])
-        return HeadInput(maps[start_at], maps[end_at], chosen.masks, start, followed, prior=prior)
+        inputs = HeadInput(maps[start_at], maps[end_at], chosen.masks, start, followed, prior=prior)
+        return inputs if self.config.pairs.guided else without_points(inputs)
 
     def _encoded(self, images: Tensor, sets: list[list[int]]) -> TinyOutput:
         """What the network says of views (B, V, 3, H, W); those of a set are seen together, other ones are not."""

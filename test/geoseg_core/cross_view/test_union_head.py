@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig
-from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead, sample_points
+from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead, sample_points, without_points
 from geoseg_core.cross_view.union_head.steps import training_logits
 from geoseg_core.errors import BadInput
 from geoseg_core.weights.convert import convert
@@ -61,6 +61,13 @@ def test_without_fusion_and_points_only_the_mask_token_sees_the_source() -> None
     plain = head_of(replace(SMALL, fusion="none"))
     assert plain(pairs_of(points=0)).logits.shape == (3, 12, 18)
     assert not any("sa_" in name or "downsampling" in name for name in plain.state_dict() if "mask_" not in name)
+
+
+@torch.inference_mode()
+def test_points_can_be_left_out() -> None:
+    head, pairs = head_of(), pairs_of()
+    torch.testing.assert_close(head(without_points(pairs)).logits, head(pairs_of(points=0)).logits)
+    assert not torch.allclose(head(without_points(pairs)).logits, head(pairs).logits, atol=1e-4)
 
 
 @torch.inference_mode()
