@@ -39,16 +39,16 @@ EGO = 0
 
 
 class MatchingEncoder(GeometryEncoder, Protocol):
-    """An encoder whose features tell where the places of one view are in another one, be it of another set.
+    """An encoder whose features tell where the places of one view are in another one, even of another set.
 
     All pixels are those of the network's input.
     """
 
     def matched_points(self, maps: Tensor, points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points (N, 2) of the first of two views with features (2, C, h, w) in the second, and how far (N,) they are
-        in sight there."""
+        """Points (N, 2) of the first of two views of different sets, with features (2, C, h, w), in the second, and how
+        far (N,) they are in sight there."""
 
-    def matched_masks(self, maps: Tensor, masks: np.ndarray) -> Tensor | None:
+    def matched_masks(self, maps: Tensor, masks: np.ndarray, same_set: bool = False) -> Tensor | None:
         """Logits (K, H, W) of masks (K, H, W) of the first of two views in the second; None from an encoder that
         matches points alone."""
 
@@ -158,7 +158,7 @@ def matched(
 ) -> dict[int, Tensor]:
     """Logits (K, H, W) of the masks in each target where the encoder itself matches them; nothing if it can't."""
     masks = np.stack(marked)
-    found = {target: scene.encoder.matched_masks(maps[[source, target]], masks) for target in targets}
+    found = {target: scene.encoder.matched_masks(maps[[source, target]], masks, True) for target in targets}
     return {target: logits for target, logits in found.items() if logits is not None}
 
 

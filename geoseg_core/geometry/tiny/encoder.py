@@ -18,7 +18,7 @@ from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
 from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.tiny.cameras import LEAST_SUPPORT, SolvedCameras, follow_between, solve_cameras
-from geoseg_core.geometry.tiny.matching import carried, follow
+from geoseg_core.geometry.tiny.matching import carried, follow, levelled
 from geoseg_core.geometry.tiny.model import PATCH, TinyGeometry, TinyOutput
 from geoseg_core.results import ScaleState
 from geoseg_core.shapes import check_shape
@@ -109,17 +109,25 @@ class TinyEncoder:
 
     @torch.inference_mode()
     def matched_points(self, maps: Tensor, points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (N, 2) of the first of two views (2, C, h, w) in the second, and the chances (N,) that they are in
-        sight there. The views may be of different sets."""
-        coarse, fine = (each.split(1) for each in self.model.descriptors(maps))
+        """Pixels (N, 2) of the first of two views (2, C, h, w) of different sets in the second, and the chances (N,)
+        that they are in sight there."""
+        coarse, fine = (each.split(1) for each in self._levelled(maps))
         start = torch.from_numpy(points_px).to(maps)[None]
         points, seen = follow((coarse[0], coarse[1]), (fine[0], fine[1]), self.model.nowhere, start)
         return points[0].double().cpu().numpy(), seen[0].cpu().numpy()
 
     @torch.inference_mode()
-    def matched_masks(self, maps: Tensor, masks: np.ndarray) -> Tensor:
+    def matched_masks(self, maps: Tensor, masks: np.ndarray, same_set: bool = False) -> Tensor:
         """Logits (K, H, W) of masks (K, H, W) of the first of two views (2, C, h, w), where its descriptors are found
-        in the second. The views may be of different sets."""
-        coarse, _ = self.model.descriptors(maps)
+        in the second.
+
+        Args:
+            same_set: whether the views were encoded together.
+        """
+        coarse, _ = self.model.descriptors(maps) if same_set else self._levelled(maps)
         marked = torch.from_numpy(np.ascontiguousarray(masks)).to(maps.device)
         return carried((coarse[:1], coarse[1:]), self.model.nowhere, marked[None])[0]
+
+    def _levelled(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        coarse, fine = self.model.descriptors(maps)
+        return levelled(coarse), fine

@@ -75,6 +75,16 @@ def refined(cells: Tensor, logits: Tensor) -> Tensor:
     return (place + 0.5) * FINE - 0.5
 
 
+def levelled(coarse: Tensor) -> Tensor:
+    """Descriptors (B, D, h, w) of equal length, their mean one.
+
+    The first view of a set and the others are told apart by what all their descriptors share, so that views of a set
+    are matched as they are. Between sets a view meets one of its own kind, and what they share would outweigh the rest.
+    """
+    lengths = coarse.norm(dim=1, keepdim=True)
+    return coarse / lengths.clamp(min=1e-6) * lengths.mean(dim=(2, 3), keepdim=True)
+
+
 def cell_centres(height: int, width: int) -> Tensor:
     """Pixels (N, 2) of the centres of all coarse cells of an image, row by row."""
     rows, columns = torch.meshgrid(*(torch.arange(size // COARSE) for size in (height, width)), indexing="ij")

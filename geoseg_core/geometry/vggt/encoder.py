@@ -182,13 +182,13 @@ class VggtEncoder:
 
     @torch.inference_mode()
     def matched_points(self, maps: Tensor, points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (N, 2) of the first of two views (2, C, h, w) in the second, and the chances (N,) that they are in
-        sight there. The views may be of different sets."""
+        """Pixels (N, 2) of the first of two views (2, C, h, w) of different sets in the second, and the chances (N,)
+        that they are in sight there."""
         tracks = self.follow(maps[None], points_px)
         seen = tracks.visibility[0, 1] * tracks.confidence[0, 1]
         return tracks.points_px[-1][0, 1].double().cpu().numpy(), seen.cpu().numpy()
 
-    def matched_masks(self, maps: Tensor, masks: np.ndarray) -> None:
+    def matched_masks(self, maps: Tensor, masks: np.ndarray, same_set: bool = False) -> None:
         """The tracker matches points alone."""
 
     def views_that_fit(self, grid: tuple[int, int]) -> int:

@@ -19,7 +19,7 @@ from geoseg_core.cross_view.union_head.steps import training_logits
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.tiny.config import TinyConfig
-from geoseg_core.geometry.tiny.matching import carried, follow
+from geoseg_core.geometry.tiny.matching import carried, follow, levelled
 from geoseg_core.geometry.tiny.model import FINE, PATCH, TinyGeometry, TinyOutput
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.config import OptimiserConfig, TrainingConfig
@@ -202,7 +202,10 @@ class UnionHeadTask(SourceTask):
         if not self.config.pairs.over_time or batch.moments is None:
             return [list(views)]
         moments = batch.moments[0].tolist()
-        return [[view for view in views if moments[view] == moment] for moment in sorted(set(moments))]
+        sets = [[view for view in views if moments[view] == moment] for moment in sorted(set(moments))]
+        order = [batch.cameras[view] for view in sets[0]] if batch.cameras else []
+        # A camera has the same place in each set, as it has live.
+        return [sorted(some, key=lambda view: order.index(batch.cameras[view]) if order else view) for some in sets]
 
     def _ways(self, batch: Sample) -> tuple[Ways, Ways]:
         """Sources and targets: between views of a set, and from a camera's view in one set to that in another."""
@@ -211,6 +214,13 @@ class UnionHeadTask(SourceTask):
         together = {view: number for number, views in enumerate(sets) for view in views}
         apart = [way for way in permutations(together, 2) if together[way[0]] != together[way[1]]]
         return between, [way for way in apart if batch.cameras and batch.cameras[way[0]] == batch.cameras[way[1]]]
+
+    def _are_apart(self, batch: Sample, chosen: MaskPairs) -> Tensor:
+        """(R,) bool, whether source and target were not seen together."""
+        numbers = torch.empty(batch.images.shape[1], dtype=torch.long)
+        for number, views in enumerate(self._sets(batch)):
+            numbers[views] = number
+        return (numbers[chosen.sources.cpu()] != numbers[chosen.targets.cpu()]).to(chosen.scenes.device)
 
     @torch.no_grad()
     def head_input(self, batch: Sample, chosen: MaskPairs, apart: ImagePairs | None = None) -> HeadInput:
@@ -221,6 +231,8 @@ class UnionHeadTask(SourceTask):
         points = np.stack([mask_anchors(mask, count).points_px for mask in chosen.masks.cpu().numpy()])
         start = torch.from_numpy(points).to(output.coarse)
         coarse, fine = ((each[start_at], each[end_at]) for each in (output.coarse, output.fine))
+        away = self._are_apart(batch, chosen)[:, None, None, None]
+        coarse = torch.where(away, levelled(coarse[0]), coarse[0]), torch.where(away, levelled(coarse[1]), coarse[1])
         followed = apart.moved(start, chosen.scenes) if apart else follow(coarse, fine, output.nowhere, start)[0]
         maps = output.maps
         prior = None

@@ -4,8 +4,12 @@ import torch
 
 from geoseg_core.geometry.tiny.matching import (
     carried,
+    cell_centres,
+    cells_of,
     coarse_logits,
     follow,
+    follow_coarsely,
+    levelled,
     neighbourhood,
     refined,
     sampled,
@@ -62,6 +66,18 @@ def test_the_neighbourhood_is_the_mean_of_nine_cells_by_hand():
     cells = torch.tensor([[9.0, 0.0, 0.0, 18.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 27.0, 0.0]])
     wanted = torch.tensor([[1.0, 1.0, 2.0, 2.0], [1.0, 4.0, 5.0, 5.0], [0.0, 3.0, 3.0, 3.0]])
     assert torch.equal(neighbourhood(cells[None])[0], wanted)
+
+
+def test_a_view_finds_itself_whatever_all_its_places_share():
+    apart = told_apart(4, 6, 16)
+    shared = apart + 40 * torch.randn(1, 16, 1, 1, generator=torch.Generator().manual_seed(0))
+    places = cell_centres(32, 48)[None]
+    plain, _ = follow_coarsely((shared, shared), NOWHERE, places)
+    found, _ = follow_coarsely((levelled(shared), levelled(shared)), NOWHERE, places)
+    wanted = cells_of(places)
+    assert (found == wanted).all(-1).float().mean() > 0.9 > (plain == wanted).all(-1).float().mean()
+    lengths = levelled(shared).norm(dim=1)
+    assert torch.allclose(lengths, shared.norm(dim=1).mean().expand_as(lengths), rtol=1e-5)
 
 
 def test_a_mask_is_carried_to_where_the_picture_moved():
