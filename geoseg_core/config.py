@@ -95,20 +95,20 @@ def build(config: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
     return replace(given, **changed)
 
 
-def build_from_words(config_type: type, words: Iterable[str]) -> Any:
-    """Make a config from words such as "geometry.encoder=vggt", as they stand on a command line.
+def build_from_words(config: Any, words: Iterable[str]) -> Any:
+    """Make a config, or change an instance, by words such as "geometry.encoder=vggt" of a command line.
 
     Raises:
         BadConfig: a word of another form, an unknown name, or a value that its setting refuses.
     """
-    known = {each.name: each for each in settings(config_type)}
+    known = {each.name: each for each in settings(config)}
     values = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals:
             raise BadConfig(f"expected a setting as NAME=VALUE, got {word!r}")
         values[name] = _value(known[name].default, text) if name in known else text
-    return build(config_type, values)
+    return build(config, values)
 
 
 def _value(default: Any, text: str) -> Any:

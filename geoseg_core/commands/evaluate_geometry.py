@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         score = evaluate_geometry(encoder, data.shown(word), GeometryEvaluationConfig(), draw)
         figures[word] = score.report()
         print("\n".join(score.refusals[:5]), end="\n" if score.refusals else "")
-    measuring.finish(arguments, data, "geometry", COLUMNS, figures)
+    measuring.finish(arguments, data.name, data.measured, "geometry", COLUMNS, figures)
     return 0
 
 

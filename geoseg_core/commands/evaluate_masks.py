@@ -84,7 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(f"{word}: {each}" for each in score.refusals[:5]), end="\n" if score.refusals else "")
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_reliability(arguments.out / "reliability.png", {word: scores[word].reliability() for word in transfers})
-    measuring.finish(arguments, data, "masks", COLUMNS, {word: scores[word].report() for word in transfers})
+    reports = {word: scores[word].report() for word in transfers}
+    measuring.finish(arguments, data.name, data.measured, "masks", COLUMNS, reports)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the commands share that measure on pairs of views: the data, the encoders, the pictures and the report."""
+"""What the commands share that measure from images alone: the data, the encoders, the pictures and the report."""
 
 import argparse
 import re
@@ -33,6 +33,11 @@ class Data:
     count: int
     read: Callable[[int], Sample]
 
+    @property
+    def measured(self) -> str:
+        """How much there is, in words."""
+        return f"{self.count} sets of views"
+
     def __iter__(self) -> Iterator[Sample]:
         return (self.read(number) for number in range(self.count))
 
@@ -42,13 +47,18 @@ class Data:
 
 
 def add_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
-    """Declare the data and where the results go.
+    """Declare pairs of views as data, and where the results go.
 
     Args:
         folder: where they go by default.
     """
-    parser.add_argument("--data", required=True, help="worlds:SEEDS (worlds:0-49 or worlds:3,7), or a bag")
+    add_data_arguments(parser, folder)
     parser.add_argument("--pairs", type=int, default=0, metavar="N", help="measure on N pairs (default: all)")
+
+
+def add_data_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
+    """Declare the data and where the results go; `folder` by default."""
+    parser.add_argument("--data", required=True, help="worlds:SEEDS (worlds:0-49 or worlds:3,7), or a bag")
     parser.add_argument("--pictures", type=int, default=4, metavar="N", help="draw so many of them")
     parser.add_argument("--device", default="auto", help="where networks run: auto, cpu, cuda ...")
     parser.add_argument("--json", type=Path, metavar="FILE", help="report (default: OUT/report.json)")
@@ -90,18 +100,27 @@ def read_seeds(words: str) -> list[int]:
 
 
 def open_encoder(word: str, device: str, others: Iterable[str] = ()) -> GeometryEncoder:
-    """The encoder of a word such as "tiny" or "vggt=weights.safetensors".
+    """The encoder of a word; see `read_encoder`.
+
+    Raises:
+        BadConfig: an unknown name; BadInput: weights that are missing or do not fit.
+    """
+    return load_encoder(read_encoder(word, device, others)).encoder
+
+
+def read_encoder(word: str, device: str, others: Iterable[str] = ()) -> GeometryConfig:
+    """What a word such as "tiny" or "vggt=weights.safetensors" asks for.
 
     Args:
         others: names that the command knows besides, for the message.
 
     Raises:
-        BadConfig: an unknown name; BadInput: weights that are missing or do not fit.
+        BadConfig: an unknown name.
     """
     name, _, weights = word.partition("=")
     if name not in CHOICES:
         raise BadConfig(f"expected one of the encoders {[*others, *CHOICES]}, got {word!r}")
-    return load_encoder(GeometryConfig(encoder=name, weights=weights, device=device)).encoder
+    return GeometryConfig(encoder=name, weights=weights, device=device)
 
 
 class Gallery:
@@ -122,7 +141,8 @@ class Gallery:
 
 def finish(
     arguments: argparse.Namespace,
-    data: Data,
+    source: str,
+    measured: str,
     protocol: str,
     columns: Mapping[str, str],
     found: Mapping[str, Mapping[str, Any]],
@@ -130,14 +150,15 @@ def finish(
     """Write the report and print the table.
 
     Args:
+        source: name of the data; measured: how much of it there was, in words.
         protocol: the report's key of the figures; see `make_report`.
         columns: titles by the dotted keys of the figures.
         found: figures by what was measured.
     """
     path = arguments.json or arguments.out / "report.json"
-    write_report(path, make_report(data.name, protocol, found))
+    write_report(path, make_report(source, protocol, found))
     written = f"written: {path} and pictures in {arguments.out}"
-    print("\n".join([f"{data.name}: {data.count} sets of views", *table(columns, found), written]))
+    print("\n".join([f"{source}: {measured}", *table(columns, found), written]))
 
 
 def make_report(source: str, protocol: str, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

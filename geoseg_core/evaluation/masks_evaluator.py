@@ -5,7 +5,7 @@ that is refused, by the encoder or by the method, counts as if no mask was found
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ def evaluate_masks(
         BadInput: a sample of one view or without instance ids.
     """
     scores = {name: MaskScore(config.least_px) for name in transfers}
-    for sample in _labelled(samples):
+    for sample in map(with_truth, samples):
         frames, start = images_only(sample), time.perf_counter()
         methods = transfers
         try:
@@ -123,8 +123,12 @@ def nothing(shape: tuple[int, int, int], count: int) -> TransferredMasks:
     return TransferredMasks((empty,) * views, np.full((views, count), Visibility.OCCLUDED), np.zeros((views, count)))
 
 
-def _labelled(samples: Iterable[Sample]) -> Iterator[Sample]:
-    for sample in samples:
-        if sample.instance_ids is None or len(sample.images) < 2:
-            raise BadInput(f"{sample.source}: expected two views or more with instance ids; take other data")
-        yield sample
+def with_truth(sample: Sample) -> Sample:
+    """The sample, if masks can be carried between its views and compared.
+
+    Raises:
+        BadInput: it has one view, or no instance ids.
+    """
+    if sample.instance_ids is None or len(sample.images) < 2:
+        raise BadInput(f"{sample.source}: expected two views or more with instance ids; take other data")
+    return sample

@@ -216,6 +216,11 @@ def test_words_that_are_no_settings_are_refused(word: str, message: str) -> None
         build_from_words(GeometryConfig, [word])
 
 
+def test_words_change_an_instance_and_leave_the_rest_of_it() -> None:
+    config = build_from_words(GeometryConfig(encoder="tiny", device="cpu"), ["device=cuda"])
+    assert (config.encoder, config.device) == ("tiny", "cuda")
+
+
 # The pipeline on predicted geometry
 
 
