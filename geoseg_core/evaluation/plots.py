@@ -44,6 +44,29 @@ def write_reliability(path: Path, curves: Mapping[str, Sequence[Bin]]) -> Path:
     return _save(path, figure)
 
 
+def write_tracks(
+    path: Path,
+    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    blackout_s: tuple[float, float] | None = None,
+) -> Path:
+    """Write the mean IoU over time (seconds, IoU), a panel for each kind of view with its curves; return the path.
+
+    Args:
+        blackout_s: from when to when the ego camera was covered.
+    """
+    figure, panels = plt.subplots(len(curves), 1, figsize=(10, 7), sharex=True, squeeze=False, layout="constrained")
+    for panel, (title, lines) in zip(panels[:, 0], curves.items(), strict=True):
+        for position, (name, points) in enumerate(lines.items()):
+            panel.plot(*np.reshape(points, (-1, 2)).T, ".-", ms=4, lw=1.2, color=_colour(position), label=name)
+        if blackout_s:
+            panel.axvspan(*blackout_s, color="black", alpha=0.12, label="ego camera covered")
+        panel.set(title=title, ylabel="mean IoU", ylim=(-0.02, 1.02))
+        panel.grid(alpha=0.3)
+    panels[-1, 0].set_xlabel("time in s")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    return _save(path, figure)
+
+
 def _save(path: Path, figure: plt.Figure) -> Path:
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -13,12 +13,12 @@ from geoseg_core.evaluation.machine import describe_machine
 FORMAT = 1
 LOWER_IS_BETTER = (
     "latency_ms", "id_switches", "dropped", "abs_rel", "rotation_error_deg_median", "false_positive_rate", "refused",
-    "seconds_median", "location_error", "calibration_error",
+    "seconds_median", "location_error", "calibration_error", "taken_over",
 )  # fmt: skip
 HIGHER_IS_BETTER = (
     "iou", "ap50", "ap25", "t_miou", "t_sr", "miou", "macc", "auc30", "auc30_folded", "delta125", "track_pck1",
     "track_pck2", "track_pck4", "visibility_accuracy", "per_object", "contour_accuracy",
-    "present_accuracy", "absent_accuracy",
+    "present_accuracy", "absent_accuracy", "gain", "kept",
 )  # fmt: skip
 
 
