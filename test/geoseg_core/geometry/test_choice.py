@@ -248,7 +248,7 @@ def test_tf_that_fits_the_prediction_gives_metres(weights: dict[str, Path]) -> N
     made = pipeline(weights)
     result = made.process(FrameSet(tuple(views)))
     assert (result.scale.status, result.scale.source) == (ScaleStatus.ESTIMATED, "tf_baseline")
-    for view, before, pose in zip(made._scene.views, raw, poses, strict=True):
+    for view, before, pose in zip(made._moment.scene.views, raw, poses, strict=True):
         np.testing.assert_allclose(view.camera_to_world, pose, atol=1e-3)
         np.testing.assert_allclose(view.depth_m, 2.5 * before.depth_m, rtol=1e-3)
     made.reset_memory()
