@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from geoseg_core.commands.evaluate import SAMPLE_BAG
 from geoseg_core.cross_view.carrier import Sighting, in_network
-from geoseg_core.cross_view.choice import HEADS
+from geoseg_core.cross_view.config import HEADS
 from geoseg_core.cross_view.union_head.carrier import UnionHeadCarrier
 from geoseg_core.cross_view.union_head.config import EgoExoConfig, UnionTransferConfig
 from geoseg_core.cross_view.union_head.loading import load_union_head

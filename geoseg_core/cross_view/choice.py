@@ -6,7 +6,7 @@ The union head, and torch with it, is imported only when it is chosen.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geoseg_core.cross_view.config import CrossViewConfig
+from geoseg_core.cross_view.config import HEADS, CrossViewConfig
 from geoseg_core.cross_view.follower import Follower
 from geoseg_core.cross_view.thing_follower import ThingFollower
 from geoseg_core.errors import BadConfig, BadInput
@@ -17,9 +17,6 @@ from geoseg_core.weights.chosen import ChosenWeights, choose_weights
 
 if TYPE_CHECKING:
     from geoseg_core.cross_view.carrier import MaskCarrier
-
-# The union head that was made for an encoder's features.
-HEADS = {"tiny": "tiny-union-head", "vggt": "vggt-s"}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from geoseg_core.cross_view.point_prompt_config import PointPromptSamConfig
 from geoseg_core.cross_view.union_head.config import UnionTransferConfig
 
 METHODS = ("auto", "union_head", "point_prompt_sam", "reprojection")
+# The union head that was made for an encoder's features.
+HEADS = {"tiny": "tiny-union-head", "vggt": "vggt-s"}
 
 
 @dataclass(frozen=True)

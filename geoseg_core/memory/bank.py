@@ -7,7 +7,7 @@ added last always stays.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -234,21 +234,27 @@ def numbers_of(key: str) -> tuple[int, int]:
 
 def padded(chosen: Sequence[Sequence[tuple[Memory, int]]], view: str, frame: int, most_pointers: int) -> Recalled:
     """Memories of B objects, of which at least one has some, padded to the same counts."""
-    example = next(some[0][0] for some in chosen if some)
-    frames = max(len(some) for some in chosen)
-    batch, pointers = len(chosen), min(frames, most_pointers)
-    device = example.spatial.device
-    spatial = torch.zeros(batch, frames, *example.spatial.shape, device=device)
-    pointed = torch.zeros(batch, pointers, len(example.pointer), device=device)
-    ranks = torch.zeros(batch, frames, dtype=torch.long)
-    same, known = torch.zeros(2, batch, frames, dtype=torch.bool)
-    ages, pointers_known = torch.zeros(batch, pointers), torch.zeros(batch, pointers, dtype=torch.bool)
-    for row, some in enumerate(chosen):
-        for column, (memory, rank) in enumerate(some):
-            spatial[row, column] = memory.spatial
-            ranks[row, column], same[row, column], known[row, column] = rank, memory.view == view, True
-            if column < pointers:
-                pointed[row, column], ages[row, column] = memory.pointer, frame - memory.frame
-                pointers_known[row, column] = True
-    found = Recalled(spatial, ranks, same, known, pointed, ages, pointers_known)
-    return replace(found, **{each.name: getattr(found, each.name).to(device) for each in fields(found)})
+    frames, batch = max(len(some) for some in chosen), len(chosen)
+    memories = [each for some in chosen for each, _ in some]
+    device = memories[0].spatial.device
+    rows, columns = torch.tensor(
+        [(row, column) for row, some in enumerate(chosen) for column in range(len(some))], device=device
+    ).T
+
+    def placed(values: Tensor, count: int) -> Tensor:
+        """(N, ...) of all memories -> (B, count, ...)"""
+        within = columns < count
+        given = values.to(device)[within]
+        return given.new_zeros(batch, count, *values.shape[1:]).index_put((rows[within], columns[within]), given)
+
+    pointers = min(frames, most_pointers)
+    known = torch.ones(len(memories), dtype=torch.bool)
+    return Recalled(
+        spatial=placed(torch.stack([each.spatial.float() for each in memories]), frames),
+        ranks=placed(torch.tensor([rank for some in chosen for _, rank in some]), frames),
+        same_view=placed(torch.tensor([each.view == view for each in memories]), frames),
+        known=placed(known, frames),
+        pointers=placed(torch.stack([each.pointer.float() for each in memories]), pointers),
+        ages=placed(torch.tensor([float(frame - each.frame) for each in memories]), pointers),
+        pointers_known=placed(known, pointers),
+    )

@@ -58,6 +58,13 @@ RECIPES = (
         "UnionHeadTask",
         "UnionHeadRecipe",
     ),
+    Recipe(
+        "union-memory",
+        "the memory with which the union head finds objects again, on the features of the small network",
+        "geoseg_core.training.recipes.union_memory",
+        "UnionMemoryTask",
+        "UnionMemoryRecipe",
+    ),
 )
 
 
