@@ -17,7 +17,7 @@ from tiny import WARM_UPS, image_sets
 from tqdm import tqdm
 
 from geoseg_core.commands.evaluate import SAMPLE_BAG
-from geoseg_core.cross_view.carrier import Sighting, in_network
+from geoseg_core.cross_view.carrier import Asked, Sighting, in_network
 from geoseg_core.cross_view.config import HEADS
 from geoseg_core.cross_view.union_head.carrier import UnionHeadCarrier
 from geoseg_core.cross_view.union_head.config import EgoExoConfig, UnionTransferConfig
@@ -64,8 +64,8 @@ def main() -> None:
             masks = squares(frames.views[0].size, arguments.objects)
             maps = scene.matching_maps(0).float()
             asked = [
-                (Sighting(maps[view], in_network(mask, scene, view)), view)
-                for mask in masks
+                Asked(number, Sighting(maps[view], in_network(mask, scene, view)), view)
+                for number, mask in enumerate(masks)
                 for view in range(len(frames.views))
             ]
             started = time.perf_counter()

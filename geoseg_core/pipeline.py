@@ -58,7 +58,7 @@ class ScenePipeline:
         self.loaded = loaded or load_encoder(config.geometry)
         self._segmenter = InstanceSegmenter(config.instances)
         chosen = choose_follower(config.cross_view, config.geometry, config.prompts, self._segmenter)
-        self._follower, self.head_weights = chosen.follower, chosen.weights
+        self._follower, self.head_weights, self.memory_weights = chosen.follower, chosen.weights, chosen.memory
         self._moment: Moment | None = None
 
     @property

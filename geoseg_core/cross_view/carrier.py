@@ -1,6 +1,6 @@
 """What `MaskFollower` needs to carry masks: between the views of a set, and from a camera's last set to its next."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,10 +15,21 @@ from geoseg_core.cross_view.union_head.looks import MatchedScene
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """How a camera saw an object: features (C, h, w) of the view and mask (H, W) bool, both as the network saw it."""
+    """How a camera saw an object: features (C, h, w) of the view and mask (H, W) bool, both as the network saw it, and
+    how far the mask is trusted, in [0, 1]."""
 
     maps: Tensor
     mask: np.ndarray
+    score: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """An object that is looked for in the view of a set whose camera saw it before."""
+
+    object_id: int
+    sighting: Sighting
+    view: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,15 +43,51 @@ class Found:
 
 
 class MaskCarrier(Protocol):
-    """Carries masks. Both ways refuse nothing that the follower gives them."""
+    """Carries masks. Both ways refuse nothing that the follower gives them.
+
+    A carrier may remember how objects looked, and find them the better for it. One that does not is a `Forgetful`.
+    `frame` counts the sets; it never goes back.
+    """
 
     method: str
 
-    def between_views(self, scene: MatchedScene, source: int, masks: np.ndarray) -> TransferredMasks:
-        """Masks (K, H, W) of a view in all views of its set; see `checked_masks` for what is refused."""
+    def between_views(
+        self, scene: MatchedScene, source: int, masks: np.ndarray, object_ids: Sequence[int] = (), frame: int = 0
+    ) -> TransferredMasks:
+        """Masks (K, H, W) of a view in all views of its set; see `checked_masks` for what is refused. They are of these
+        objects, if any are named."""
 
-    def over_time(self, scene: MatchedScene, asked: Sequence[tuple[Sighting, int]]) -> list[Found]:
+    def over_time(self, scene: MatchedScene, asked: Sequence[Asked], frame: int = 0) -> list[Found]:
         """Objects as their cameras saw them before, each in that camera's view of this set."""
+
+    def remember(self, object_id: int, sightings: Mapping[str, Sighting], frame: int, prompted: str = "") -> None:
+        """What cameras saw of an object, by masks that are trusted; `prompted`: the camera in whose view a user marked
+        it."""
+
+    def forget(self, object_id: int) -> None:
+        """Remember nothing of an object, which need not be known."""
+
+    def forget_camera(self, camera: str) -> None:
+        """Remember nothing that a camera saw."""
+
+    def reset(self) -> None:
+        """Remember nothing."""
+
+
+class Forgetful:
+    """What a carrier without a memory has to do for it: nothing."""
+
+    def remember(self, object_id: int, sightings: Mapping[str, Sighting], frame: int, prompted: str = "") -> None:
+        """Nothing is remembered."""
+
+    def forget(self, object_id: int) -> None:
+        """Nothing is remembered."""
+
+    def forget_camera(self, camera: str) -> None:
+        """Nothing is remembered."""
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
 
 
 def in_network(mask: np.ndarray, scene: MatchedScene, view: int) -> np.ndarray:

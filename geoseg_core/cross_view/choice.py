@@ -6,7 +6,7 @@ The union head, and torch with it, is imported only when it is chosen.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geoseg_core.cross_view.config import HEADS, CrossViewConfig
+from geoseg_core.cross_view.config import HEADS, MEMORIES, NO_MEMORY, CrossViewConfig
 from geoseg_core.cross_view.follower import Follower
 from geoseg_core.cross_view.thing_follower import ThingFollower
 from geoseg_core.errors import BadConfig, BadInput
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ChosenFollower:
-    """What follows objects, and its weights if it has any."""
+    """What follows objects, its weights if it has any, and those of its memory."""
 
     follower: Follower
     weights: ChosenWeights | None = None
+    memory: ChosenWeights | None = None
 
 
 def choose_follower(
@@ -34,26 +35,27 @@ def choose_follower(
 
     Raises:
         BadInput: weights that are not here or do not fit.
-        BadConfig: a method that needs other features than the encoder gives.
+        BadConfig: a method that needs other features than the encoder gives, or a memory made for another head.
         MissingExtra: the extra [sam] is not installed.
     """
     weights = head_weights(config, geometry.encoder) if config.method in ("auto", "union_head") else None
+    memory = memory_weights(config, geometry.encoder) if weights is not None else None
     if config.method == "point_prompt_sam":
         check_matching(config.method, geometry.encoder)
         from geoseg_core.cross_view.point_prompt_sam import PointPromptSam
 
         carrier: MaskCarrier = PointPromptSam.from_config(config.sam)
     elif weights is not None:
-        from geoseg_core.cross_view.union_head.carrier import UnionHeadCarrier
-        from geoseg_core.cross_view.union_head.loading import load_union_head
+        from geoseg_core.cross_view.union_head.loading import load_carrier
 
         device = device_named(geometry.device)
-        carrier = UnionHeadCarrier(load_union_head(weights.path, config.union_head, device))
+        remembered = memory.path if memory else None
+        carrier = load_carrier(weights.path, config.union_head, remembered, config.bank, device)
     else:
         return ChosenFollower(ThingFollower(segmenter, config.reprojection, prompts))
     from geoseg_core.cross_view.mask_follower import MaskFollower
 
-    return ChosenFollower(MaskFollower(carrier, config.follow, segmenter.keeper.new_id), weights)
+    return ChosenFollower(MaskFollower(carrier, config.follow, segmenter.keeper.new_id), weights, memory)
 
 
 def check_matching(method: str, encoder: str) -> None:
@@ -84,3 +86,22 @@ def head_weights(config: CrossViewConfig, encoder: str) -> ChosenWeights | None:
         if config.method == "auto" and not config.weights:
             return None
         raise
+
+
+def memory_weights(config: CrossViewConfig, encoder: str) -> ChosenWeights | None:
+    """The weights of the union head's memory. Unless they are named, there are none with another head than the usual
+    one, nor where they are not here.
+
+    Raises:
+        BadInput: those that are named are not here.
+    """
+    if config.memory == NO_MEMORY:
+        return None
+    if config.memory:
+        return choose_weights(config.memory)
+    if encoder not in MEMORIES or config.weights not in ("", HEADS[encoder]):
+        return None
+    try:
+        return choose_weights(MEMORIES[encoder])
+    except BadInput:
+        return None

@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 from geoseg_core.config import setting
 from geoseg_core.cross_view.point_prompt_config import PointPromptSamConfig
 from geoseg_core.cross_view.union_head.config import UnionTransferConfig
+from geoseg_core.memory.config import BankConfig
 
 METHODS = ("auto", "union_head", "point_prompt_sam", "reprojection")
 # The union head that was made for an encoder's features.
 HEADS = {"tiny": "tiny-union-head", "vggt": "vggt-s"}
+# The memory that was made for an encoder's features and that head.
+MEMORIES = {"tiny": "tiny-memory"}
+NO_MEMORY = "none"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class CrossViewConfig:
                           "are here, else depth", choices=METHODS)  # fmt: skip
     weights: str = setting("", "weights of the union head by name (`geoseg weights list`) or file; empty for the "
                            "usual ones of the encoder")  # fmt: skip
+    memory: str = setting("", "weights of the union head's memory by name or file, or none; empty for the usual ones "
+                          "of the encoder and its usual head, where they are here")  # fmt: skip
+    bank: BankConfig = field(default_factory=BankConfig)
     union_head: UnionTransferConfig = field(default_factory=UnionTransferConfig)
     sam: PointPromptSamConfig = field(default_factory=PointPromptSamConfig)
     follow: MaskFollowerConfig = field(default_factory=MaskFollowerConfig)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from geoseg_core.cross_view.agreement import with_agreement
-from geoseg_core.cross_view.carrier import Found, MaskCarrier, Sighting, in_network, nothing
+from geoseg_core.cross_view.carrier import Asked, Found, MaskCarrier, Sighting, in_network, nothing
 from geoseg_core.cross_view.config import MaskFollowerConfig
 from geoseg_core.cross_view.followed import transfer_cloud, transfer_track, transfer_views
 from geoseg_core.cross_view.follower import TrackedObject
@@ -68,6 +68,7 @@ class MaskFollower:
         self._things: dict[int, FollowedMask] = {}
         self._history = History(config.replayed_sets)
         self._newest: tuple[Moment, dict[int, list[ObjectMask]]] | None = None
+        self._frame = 0
 
     def masks(self, moment: Moment) -> tuple[ViewMasks, ...]:
         """All followed objects in every view."""
@@ -86,7 +87,7 @@ class MaskFollower:
 
         A prompt on an object that is followed already gives that object's id.
         """
-        transfer = self._carried(moment, prompt, object_id)
+        now, transfer = self._now(moment), self._carried(moment, prompt, object_id)
         source, stamp_ns = moment.scene.frames.index(prompt.camera), moment.scene.frames.stamp_ns
         is_correction = bool(object_id)
         object_id = object_id or self._same(moment, transfer.masks[source][0], source) or self._new_id()
@@ -94,22 +95,25 @@ class MaskFollower:
         thing.label = label or thing.label
         # What was remembered of it led to a mask that had to be corrected.
         thing.sightings = {}
+        self.carrier.forget(object_id)
         scene = matched_scene(moment)
         found = [
             Found(masks[0], in_network(masks[0], scene, view), float(transfer.scores[view, 0]))
             for view, masks in enumerate(transfer.masks)
         ]
-        self._remember(scene, moment, thing, found)
+        thing.sightings = self._kept(scene, moment, thing, found)
         if is_correction:
             self._replay(thing, prompt.camera)
+        self.carrier.remember(object_id, thing.sightings, self._frame, prompt.camera)
         self._things[object_id] = thing
         result = self._result(moment, transfer, object_id, thing.label)
-        self._now(moment)[object_id] = [view.masks[0] for view in result.views]
+        now[object_id] = [view.masks[0] for view in result.views]
         return result
 
     def forget(self, object_id: int) -> None:
         """Stop to follow an object."""
         del self._things[object_id]
+        self.carrier.forget(object_id)
         if self._newest is not None:
             self._newest[1].pop(object_id, None)
 
@@ -126,6 +130,7 @@ class MaskFollower:
     def reset(self) -> None:
         """Forget every object."""
         self._things.clear()
+        self.carrier.reset()
         self._history.clear()
         self._newest = None
 
@@ -133,6 +138,7 @@ class MaskFollower:
         """Forget how one camera saw things."""
         for thing in self._things.values():
             thing.sightings.pop(camera, None)
+        self.carrier.forget_camera(camera)
         self._history.clear()
         self._newest = None
 
@@ -142,7 +148,8 @@ class MaskFollower:
             thing.points = moved.apply(thing.points)
 
     def stored(self) -> Stored:
-        """All objects with what was kept of each camera; features in half precision."""
+        """All objects with what was kept of each camera; features in half precision. The carrier's memory is made of
+        them again, as its numbers mean nothing to other weights."""
         arrays: dict[str, np.ndarray] = {}
         facts = []
         for number, thing in enumerate(self._things.values()):
@@ -168,6 +175,9 @@ class MaskFollower:
         """Follow these objects."""
         self._things, self._newest = dict(things), None
         self._history.clear()
+        self.carrier.reset()
+        for thing in things.values():
+            self.carrier.remember(thing.object_id, thing.sightings, self._frame)
 
     def _restored(self, fact: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> FollowedMask:
         object_id, label, first_ns, last_ns = read_facts(fact)
@@ -183,6 +193,7 @@ class MaskFollower:
     def _now(self, moment: Moment) -> dict[int, list[ObjectMask]]:
         """The masks of all objects in the views of a set; found once."""
         if self._newest is None or self._newest[0] is not moment:
+            self._frame += 1
             self._newest = (moment, self._followed(moment))
         return self._newest[1]
 
@@ -196,7 +207,9 @@ class MaskFollower:
         self._history.add(scene, found)
         result = {}
         for number, thing in self._things.items():
-            self._remember(scene, moment, thing, found[number])
+            kept = self._kept(scene, moment, thing, found[number])
+            thing.sightings |= kept
+            self.carrier.remember(number, kept, self._frame)
             masks = [
                 ObjectMask(number, each.mask, each.score, state, thing.label)
                 for each, state in zip(found[number], self._states(moment, thing, found[number]), strict=True)
@@ -209,14 +222,13 @@ class MaskFollower:
         shape = scene.matching_maps(0).shape[1:]
         found = {number: [nothing(scene, view) for view in range(len(scene.frames.views))] for number in self._things}
         asked = [
-            (number, view, thing.sightings[camera])
+            Asked(number, thing.sightings[camera], view)
             for number, thing in self._things.items()
             for view, camera in enumerate(scene.frames.cameras)
             if camera in thing.sightings and thing.sightings[camera].maps.shape == shape
         ]
-        carried = self.carrier.over_time(scene, [(sighting, view) for _, view, sighting in asked])
-        for (number, view, _), each in zip(asked, carried, strict=True):
-            found[number][view] = each
+        for each, mask in zip(asked, self.carrier.over_time(scene, asked, self._frame), strict=True):
+            found[each.object_id][each.view] = mask
         return found
 
     def _between_views(self, scene: MatchedScene, found: dict[int, list[Found]]) -> None:
@@ -232,7 +244,7 @@ class MaskFollower:
             if not given:
                 continue
             masks = np.stack([found[number][source].mask for number in given])
-            carried = self.carrier.between_views(scene, source, masks)
+            carried = self.carrier.between_views(scene, source, masks, given, self._frame)
             for row, number in enumerate(given):
                 for view, known in enumerate(found[number]):
                     score = float(carried.scores[view, row])
@@ -240,19 +252,22 @@ class MaskFollower:
                         mask = carried.masks[view][row]
                         found[number][view] = Found(mask, in_network(mask, scene, view), score)
 
-    def _remember(self, scene: MatchedScene, moment: Moment, thing: FollowedMask, found: Sequence[Found]) -> None:
-        """Keep the masks that are trusted."""
-        maps, points = scene.matching_maps(0).float(), []
+    def _kept(
+        self, scene: MatchedScene, moment: Moment, thing: FollowedMask, found: Sequence[Found]
+    ) -> dict[str, Sighting]:
+        """The masks that are trusted, by camera; the thing is where they show it."""
+        maps, points, kept = scene.matching_maps(0).float(), [], {}
         for index, (each, camera) in enumerate(zip(found, scene.frames.cameras, strict=True)):
             if each.score < self.config.least_score or not each.seen.any():
                 continue
-            thing.sightings[camera] = Sighting(maps[index].clone(), each.seen)
+            kept[camera] = Sighting(maps[index].clone(), each.seen, each.score)
             shown = moment.scene.views[index].points[each.mask]
             points.append(shown[np.isfinite(shown[:, 0])])
             thing.last_seen_ns = scene.frames.stamp_ns
         if points:
             together = np.concatenate(points)
             thing.points = together[:: 1 + len(together) // KEPT_POINTS]
+        return kept
 
     def _replay(self, thing: FollowedMask, camera: str) -> None:
         """Follow a corrected object back from the camera in which it was corrected, to where the mask that was found
@@ -264,18 +279,19 @@ class MaskFollower:
             if sighting is None or camera not in cameras or set(cameras) <= set(thing.sightings):
                 return
             source = cameras.index(camera)
-            (found,) = self.carrier.over_time(past.scene, [(sighting, source)])
+            (found,) = self.carrier.over_time(past.scene, [Asked(thing.object_id, sighting, source)], self._frame)
             if found.score < self.config.least_score or not can_be_carried(past.scene, source, found.mask):
                 return
             if overlap(found.seen, past.seen[thing.object_id][source]) > SAME:
                 return
             maps = past.scene.matching_maps(0).float()
-            sighting = Sighting(maps[source].clone(), found.seen)
+            sighting = Sighting(maps[source].clone(), found.seen, found.score)
             carried = self.carrier.between_views(past.scene, source, found.mask[None])
             for view, other in enumerate(cameras):
-                if other not in thing.sightings and carried.scores[view, 0] >= self.config.least_score:
+                score = float(carried.scores[view, 0])
+                if other not in thing.sightings and score >= self.config.least_score:
                     seen = in_network(carried.masks[view][0], past.scene, view)
-                    thing.sightings[other] = Sighting(maps[view].clone(), seen)
+                    thing.sightings[other] = Sighting(maps[view].clone(), seen, score)
 
     def _states(self, moment: Moment, thing: FollowedMask, found: Sequence[Found]) -> list[Visibility]:
         views = moment.scene.views

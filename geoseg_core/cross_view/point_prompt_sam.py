@@ -14,7 +14,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from geoseg_core.cross_view.carrier import Found, Sighting, in_network, matched_anchors, nothing, sighted
+from geoseg_core.cross_view.carrier import (
+    Asked,
+    Forgetful,
+    Found,
+    Sighting,
+    in_network,
+    matched_anchors,
+    nothing,
+    sighted,
+)
 from geoseg_core.cross_view.point_prompt_config import PointPromptSamConfig
 from geoseg_core.cross_view.reprojected import reprojected_mask
 from geoseg_core.cross_view.sam2 import Prompt, Sam2
@@ -27,7 +36,7 @@ from geoseg_core.geometry.encoder import EncodedScene, PointTracks
 from geoseg_core.results import Visibility
 
 
-class PointPromptSam:
+class PointPromptSam(Forgetful):
     """Masks of a source view to masks in all views of an encoded scene: a `MaskTransfer`, and a `MaskCarrier`."""
 
     method = "point_prompt_sam"
@@ -80,16 +89,18 @@ class PointPromptSam:
             scores.append(overlaps)
         return TransferredMasks(tuple(found), np.array(states), np.stack(scores))
 
-    def between_views(self, scene: EncodedScene, source: int, masks: np.ndarray) -> TransferredMasks:
+    def between_views(
+        self, scene: EncodedScene, source: int, masks: np.ndarray, object_ids: Sequence[int] = (), frame: int = 0
+    ) -> TransferredMasks:
         """Masks (K, H, W) of a view in all views of its set."""
         return self(scene, source, masks)
 
-    def over_time(self, scene: MatchedScene, asked: Sequence[tuple[Sighting, int]]) -> list[Found]:
+    def over_time(self, scene: MatchedScene, asked: Sequence[Asked], frame: int = 0) -> list[Found]:
         """Objects as their cameras saw them before: points that are matched from there prompt SAM."""
-        found = [nothing(scene, view) for _, view in asked]
-        for view in sorted({view for _, view in asked}):
-            rows = [row for row, (_, each) in enumerate(asked) if each == view]
-            prompts = [self._recalled(scene, asked[row][0], view) for row in rows]
+        found = [nothing(scene, each.view) for each in asked]
+        for view in sorted({each.view for each in asked}):
+            rows = [row for row, each in enumerate(asked) if each.view == view]
+            prompts = [self._recalled(scene, asked[row].sighting, view) for row in rows]
             masks, scores = self._segmented(scene.frames.views[view].image, prompts)
             for row, mask, score in zip(rows, masks, scores, strict=True):
                 found[row] = Found(mask, in_network(mask, scene, view), float(score))

@@ -130,6 +130,15 @@ class MemoryBank:
         self.memories(object_id)
         del self._held[object_id]
 
+    def forget_view(self, view: str) -> None:
+        """Remember nothing that a view saw."""
+        for object_id in self.objects:
+            self._keep(object_id, [each for each in self._held[object_id] if each.view != view])
+
+    def clear(self) -> None:
+        """Remember nothing."""
+        self._held.clear()
+
     def rewind(self, object_id: int, frame: int) -> list[Memory]:
         """Take away what was remembered of an object from a frame on, and return it, oldest first.
 

@@ -88,6 +88,9 @@ class PerceptionNode(LifecycleNode):
         if pipeline.head_weights is not None:
             log.info(f"masks by {pipeline.masks_by}, {pipeline.head_weights}")
             model |= {"head_weights": pipeline.head_weights.name, "head_licence": pipeline.head_weights.licence}
+        if pipeline.memory_weights is not None:
+            log.info(f"memory of masks, {pipeline.memory_weights}")
+            model |= {"memory_weights": pipeline.memory_weights.name, "memory_licence": pipeline.memory_weights.licence}
         self._statistics = Statistics(log.warning, model)
         self._rig = CameraRig(config.cameras, config.world_frame)
         self._outputs = Outputs(self, config.cameras, config.world_frame, encoder, pipeline.masks_by)

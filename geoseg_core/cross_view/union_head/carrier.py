@@ -1,16 +1,19 @@
-"""The union head as what a follower carries masks with."""
+"""The union head as what a follower carries masks with, alone or with a memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
+import torch
 
-from geoseg_core.cross_view.carrier import Found, Sighting, matched_anchors, sighted
+from geoseg_core.cross_view.carrier import Asked, Forgetful, Found, Sighting, matched_anchors, sighted
 from geoseg_core.cross_view.transferred import TransferredMasks
 from geoseg_core.cross_view.union_head.looks import MatchedScene, Pair, returning
+from geoseg_core.cross_view.union_head.reminder import Reminder, Seen
 from geoseg_core.cross_view.union_head.transfer import Decoded, UnionHeadTransfer
 
 
-class UnionHeadCarrier:
+class UnionHeadCarrier(Forgetful):
     """Keeps the contract of `MaskCarrier`."""
 
     method = "union_head"
@@ -18,13 +21,19 @@ class UnionHeadCarrier:
     def __init__(self, transfer: UnionHeadTransfer) -> None:
         self.transfer = transfer
 
-    def between_views(self, scene: MatchedScene, source: int, masks: np.ndarray) -> TransferredMasks:
+    def between_views(
+        self, scene: MatchedScene, source: int, masks: np.ndarray, object_ids: Sequence[int] = (), frame: int = 0
+    ) -> TransferredMasks:
         """Masks (K, H, W) of a view in all views of its set."""
         return self.transfer(scene, source, masks)
 
-    def over_time(self, scene: MatchedScene, asked: Sequence[tuple[Sighting, int]]) -> list[Found]:
+    @torch.inference_mode()
+    def over_time(self, scene: MatchedScene, asked: Sequence[Asked], frame: int = 0) -> list[Found]:
         """Objects as their cameras saw them before; all of them are decoded together."""
-        pairs = [self._pair(scene, sighting, view) for sighting, view in asked]
+        pairs = [self._pair(scene, each.sighting, each.view) for each in asked]
+        return self._found(pairs)
+
+    def _found(self, pairs: Sequence[Pair]) -> list[Found]:
         return [found_of(decoded, self.transfer.score(decoded)) for decoded in self.transfer.decode(pairs)]
 
     def _pair(self, scene: MatchedScene, sighting: Sighting, view: int) -> Pair:
@@ -33,6 +42,51 @@ class UnionHeadCarrier:
         priors = scene.encoder.matched_masks(both, sighting.mask[None])
         prior = None if priors is None else priors[0]
         return Pair(both, sighting.mask, points, matched, returning(scene.placements[view]), prior)
+
+
+class RemindedCarrier(UnionHeadCarrier):
+    """The same with a memory: features look at what is remembered of an object before the head finds it.
+
+    Between views they do so where the views are shown whole; else a cell would not keep its place.
+    """
+
+    def __init__(self, transfer: UnionHeadTransfer, reminder: Reminder) -> None:
+        super().__init__(transfer)
+        self.reminder = reminder
+
+    def between_views(
+        self, scene: MatchedScene, source: int, masks: np.ndarray, object_ids: Sequence[int] = (), frame: int = 0
+    ) -> TransferredMasks:
+        """Masks (K, H, W) of a view in all views of its set."""
+        if len(object_ids) != len(masks) or self.transfer.config.look != "whole":
+            return self.transfer(scene, source, masks)
+        remind = partial(self.reminder.of_objects, object_ids=object_ids, frame=frame)
+        return self.transfer(scene, source, masks, remind)
+
+    @torch.inference_mode()
+    def over_time(self, scene: MatchedScene, asked: Sequence[Asked], frame: int = 0) -> list[Found]:
+        """Objects as their cameras saw them before; all of them are decoded together."""
+        pairs = [self._pair(scene, each.sighting, each.view) for each in asked]
+        cameras = [scene.frames.views[each.view].camera for each in asked]
+        return self._found(self.reminder.reminded(pairs, [each.object_id for each in asked], cameras, frame))
+
+    def remember(self, object_id: int, sightings: Mapping[str, Sighting], frame: int, prompted: str = "") -> None:
+        """What cameras saw of an object becomes its memories."""
+        seen = [Seen(object_id, camera, each, camera == prompted) for camera, each in sightings.items()]
+        self.reminder.remember(seen, frame)
+
+    def forget(self, object_id: int) -> None:
+        """Remember nothing of an object."""
+        if object_id in self.reminder.bank.objects:
+            self.reminder.bank.forget(object_id)
+
+    def forget_camera(self, camera: str) -> None:
+        """Remember nothing that a camera saw."""
+        self.reminder.bank.forget_view(camera)
+
+    def reset(self) -> None:
+        """Remember nothing."""
+        self.reminder.bank.clear()
 
 
 def found_of(decoded: Decoded, score: float) -> Found:

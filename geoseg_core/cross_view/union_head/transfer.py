@@ -6,7 +6,7 @@
 The encoder sees all views in one sequence, and the masks of all objects in all views are decoded in one batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -31,6 +31,9 @@ from geoseg_core.errors import BadInput
 from geoseg_core.geometry.network_input import Placement
 from geoseg_core.results import Visibility
 
+# Pairs of all objects, in turn, and the cameras of their targets to the same pairs with other features of the targets.
+Remind = Callable[[list[Pair], list[str]], list[Pair]]
+
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
@@ -39,12 +42,10 @@ class Decoded:
     Attributes:
         logits: (H, W) at the pixels of the target's image.
         seen: (h, w) the same at the pixels of what the network sees.
-        token: (C,) the head's mask token.
     """
 
     logits: Tensor
     seen: Tensor
-    token: Tensor
 
 
 class UnionHeadTransfer:
@@ -59,8 +60,13 @@ class UnionHeadTransfer:
         self.head, self.config, self.calibration = head.eval(), config, calibration
 
     @torch.inference_mode()
-    def __call__(self, scene: MatchedScene, source: int, masks: np.ndarray) -> TransferredMasks:
+    def __call__(
+        self, scene: MatchedScene, source: int, masks: np.ndarray, remind: Remind | None = None
+    ) -> TransferredMasks:
         """Carry masks (K, H, W) of view `source` into all views.
+
+        Args:
+            remind: what happens to the targets' features before they are decoded; nothing if None.
 
         Raises:
             BadInput: a set of one view, masks of another size than the view, or a mask that is empty, covers the whole
@@ -71,7 +77,10 @@ class UnionHeadTransfer:
         if not marked:
             return no_masks(scene.frames)
         coarse = coarse_points(scene, source, marked, self.config.views, self.config.look == "whole")
-        decoded = self.decode(self._pairs(scene, source, masks, marked, coarse))
+        pairs = self._pairs(scene, source, masks, marked, coarse)
+        if remind is not None:
+            pairs = remind(pairs, [scene.frames.cameras[target] for target in coarse.targets])
+        decoded = self.decode(pairs)
         return self.gathered(scene, source, masks, coarse, decoded)
 
     def gathered(
@@ -104,8 +113,8 @@ class UnionHeadTransfer:
             inputs = batch_of(some, device)
             with self._types(device):
                 output = self.head(without_points(inputs) if self.config.views.prompts == "none" else inputs)
-            for pair, seen, token in zip(some, output.logits.float(), output.token.float(), strict=True):
-                found.append(Decoded(pair.back(seen[None])[0], seen, token))
+            for pair, seen in zip(some, output.logits.float(), strict=True):
+                found.append(Decoded(pair.back(seen[None])[0], seen))
         return found
 
     def _types(self, device: torch.device) -> AbstractContextManager:

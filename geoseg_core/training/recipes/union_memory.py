@@ -173,7 +173,8 @@ class UnionMemoryTask(PairsTask):
         self._head.to(batch.images.device)
         masks = batch.instance_ids[chosen.scenes] == chosen.ids[:, None, None, None]
         before = Past(output.maps, chosen.scenes, masks, batch.cameras, past)
-        return Looks(chosen, self.pairs_of(output, chosen, clip_of(batch)), before, batch.cameras[int(chosen.targets[0])])
+        pairs = self.pairs_of(output, chosen, clip_of(batch))
+        return Looks(chosen, pairs, before, batch.cameras[int(chosen.targets[0])])
 
     def _reminded(self, model: nn.Module, looks: Looks, taught: TaughtConfig = TRUE) -> HeadInput:
         """The same, the target's features having looked at the memories."""

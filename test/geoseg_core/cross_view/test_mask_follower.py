@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from geoseg_core.cross_view.carrier import Found, nothing
+from geoseg_core.cross_view.carrier import Forgetful, Found, nothing
 from geoseg_core.cross_view.config import MaskFollowerConfig
 from geoseg_core.cross_view.mask_follower import MaskFollower
 from geoseg_core.cross_view.transferred import TransferredMasks, checked_masks
@@ -45,20 +45,20 @@ class IdScene:
         return torch.nn.functional.one_hot(ids, KINDS).movedim(-1, 1).float()
 
 
-class IdCarrier:
+class IdCarrier(Forgetful):
     """Finds what the mask shows, wherever it is shown."""
 
     method = "ids"
 
-    def over_time(self, scene, asked):
+    def over_time(self, scene, asked, frame=0):
         found = []
-        for sighting, view in asked:
-            kind = int(sighting.maps[:, torch.from_numpy(sighting.mask)].sum(dim=1).argmax())
-            mask = scene.labels[view] == kind
+        for each in asked:
+            kind = int(each.sighting.maps[:, torch.from_numpy(each.sighting.mask)].sum(dim=1).argmax())
+            mask = scene.labels[each.view] == kind
             found.append(Found(mask, mask, float(mask.any())))
         return found
 
-    def between_views(self, scene, source, masks):
+    def between_views(self, scene, source, masks, object_ids=(), frame=0):
         masks = checked_masks(scene.frames, source, masks)
         kinds = [int(np.bincount(scene.labels[source][mask]).argmax()) for mask in masks]
         found = tuple(np.stack([labels == kind for kind in kinds]) for labels in scene.labels)
@@ -175,11 +175,11 @@ class StrayingCarrier(IdCarrier):
 
     wrong_from_ns = 2 * STEP_NS
 
-    def over_time(self, scene, asked):
+    def over_time(self, scene, asked, frame=0):
         if scene.frames.stamp_ns < self.wrong_from_ns:
             return super().over_time(scene, asked)
         mask = scene.labels[0] == 2
-        return [Found(mask, mask, 1.0) if view == 0 else nothing(scene, view) for _, view in asked]
+        return [Found(mask, mask, 1.0) if each.view == 0 else nothing(scene, each.view) for each in asked]
 
 
 def test_a_correction_goes_back_to_where_the_object_went_wrong():

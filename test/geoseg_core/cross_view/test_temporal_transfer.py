@@ -16,10 +16,9 @@ from geoseg_core.cross_view.union_head.temporal import TemporalTransfer
 from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.vggt.encoder import VggtEncoder, VggtEncoderConfig, VggtScene
-from geoseg_core.memory.attention import MemoryAttention
 from geoseg_core.memory.bank import MemoryBank
 from geoseg_core.memory.config import BankConfig, MemoryConfig
-from geoseg_core.memory.encoder import MemoryEncoder
+from geoseg_core.memory.networks import TemporalMemory
 from geoseg_core.views import FrameSet, View
 
 HEAD = UnionHeadConfig(
@@ -47,13 +46,12 @@ def scenes() -> list[VggtScene]:
     return found
 
 
-def temporal(least_score: float = 0.0) -> TemporalTransfer:
+def temporal(least_score: float = 0.0, bank: MemoryBank | None = None) -> TemporalTransfer:
     torch.manual_seed(0)
-    head, encoder, attention = UnionHead(HEAD), MemoryEncoder(MEMORY), MemoryAttention(MEMORY)
-    torch.nn.init.normal_(attention.up.weight)
-    return TemporalTransfer(
-        UnionHeadTransfer(head, CONFIG), encoder, attention, MemoryBank(BankConfig(least_score=least_score))
-    )
+    head, memory = UnionHead(HEAD), TemporalMemory(MEMORY)
+    torch.nn.init.normal_(memory.attention.up.weight)
+    bank = bank or MemoryBank(BankConfig(least_score=least_score))
+    return TemporalTransfer(UnionHeadTransfer(head, CONFIG), memory, bank)
 
 
 def marked() -> np.ndarray:
@@ -104,8 +102,7 @@ def test_a_saved_session_goes_on_as_if_nothing_happened(scenes: list[VggtScene],
     first = temporal()
     first(scenes[0], 0, marked(), [4, 9], 0, prompted=True)
     first.bank.save(tmp_path / "bank.safetensors")
-    again = temporal()
-    again.bank = MemoryBank.load(tmp_path / "bank.safetensors", first.bank.config)
+    again = temporal(bank=MemoryBank.load(tmp_path / "bank.safetensors", first.bank.config))
     assert same(first(scenes[1], 0, marked(), [4, 9], 1), again(scenes[1], 0, marked(), [4, 9], 1))
 
 
@@ -141,4 +138,4 @@ def test_refused_calls_leave_the_memory_as_it_was(scenes: list[VggtScene]) -> No
 def test_memory_networks_for_other_features_are_refused() -> None:
     other = replace(MEMORY, map_width=8)
     with pytest.raises(BadConfig, match=r"map_stride \(16, 16"):
-        TemporalTransfer(UnionHeadTransfer(UnionHead(HEAD)), MemoryEncoder(other), MemoryAttention(other), MemoryBank())
+        TemporalTransfer(UnionHeadTransfer(UnionHead(HEAD)), TemporalMemory(other), MemoryBank())

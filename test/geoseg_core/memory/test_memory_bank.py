@@ -109,6 +109,18 @@ def test_rewinding_takes_away_what_came_since() -> None:
     assert bank.objects == []
 
 
+def test_a_view_is_forgotten_with_the_objects_that_it_alone_saw() -> None:
+    bank = MemoryBank()
+    for object_id, view in ((1, "ego"), (1, "exo"), (2, "exo")):
+        bank.add(object_id, memory(0, view, prompted=view == "exo"))
+    bank.forget_view("exo")
+    assert bank.objects == [1] and frames_of(bank, 1) == [("ego", 0)]
+    bank.forget_view("wrist")
+    assert bank.held_bytes == BYTES
+    bank.clear()
+    assert bank.objects == [] and bank.held_bytes == 0
+
+
 def test_views_get_their_own_memories_those_of_others_and_prompted_ones() -> None:
     bank = MemoryBank(BankConfig(recent=3, others=1))
     bank.add(1, memory(0, "exo", prompted=True))
