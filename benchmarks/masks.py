@@ -18,15 +18,12 @@ from tqdm import tqdm
 
 from geoseg_core.commands.evaluate import SAMPLE_BAG
 from geoseg_core.cross_view.carrier import Asked, Sighting, in_network
-from geoseg_core.cross_view.config import HEADS
+from geoseg_core.cross_view.config import HEADS, TINY_LOOK
 from geoseg_core.cross_view.union_head.carrier import UnionHeadCarrier
-from geoseg_core.cross_view.union_head.config import EgoExoConfig, UnionTransferConfig
 from geoseg_core.cross_view.union_head.loading import load_union_head
 from geoseg_core.geometry.choice import GeometryConfig, load_encoder
 from geoseg_core.resources import resource
 from geoseg_core.weights.chosen import choose_weights
-
-LOOK = UnionTransferConfig("whole", EgoExoConfig(coarse_points=5, dropped=0, prompts="projected"))
 
 
 def squares(size: tuple[int, int], count: int) -> np.ndarray:
@@ -55,7 +52,7 @@ def main() -> None:
     path = choose_weights(arguments.head).path
     rows = []
     for refinements in (0, 1, 2):
-        carrier = UnionHeadCarrier(load_union_head(path, LOOK, "cpu", refinements))
+        carrier = UnionHeadCarrier(load_union_head(path, TINY_LOOK, "cpu", refinements))
         between_ms, over_time_ms = [], []
         for frames in tqdm(
             image_sets(arguments.bag or resource(SAMPLE_BAG), arguments.views.split(","), arguments.sets), unit="set"

@@ -12,8 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from geoseg_core.commands import measuring
-from geoseg_core.commands.evaluate_masks import LOOK, matching
+from geoseg_core.commands.evaluate_masks import matching
 from geoseg_core.cross_view.calibration import fitted
+from geoseg_core.cross_view.config import TINY_LOOK
 from geoseg_core.cross_view.union_head.loading import load_union_head
 from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer
 from geoseg_core.evaluation.masks_evaluator import evaluate_masks
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="tiny", help="NAME or NAME=FILE")
     arguments = parser.parse_args()
     # Without an earlier correction.
-    transfer = UnionHeadTransfer(load_union_head(arguments.head, LOOK).head, LOOK)
+    transfer = UnionHeadTransfer(load_union_head(arguments.head, TINY_LOOK).head, TINY_LOOK)
     encode = matching(measuring.open_encoder(arguments.encoder, "auto"))
     data = measuring.open_data(arguments.data, 0)
     score = evaluate_masks(encode, {"head": transfer}, data.shown("calibrate"))["head"]

@@ -12,9 +12,9 @@ from geoseg_core.commands import measuring
 from geoseg_core.commands.measuring import Gallery
 from geoseg_core.config import build
 from geoseg_core.cross_view.classical import ClassicalTransfer, ClassicalTransferConfig, Unencoded
+from geoseg_core.cross_view.config import TINY_LOOK
 from geoseg_core.cross_view.matched import MatchedTransfer
 from geoseg_core.cross_view.reprojected_transfer import ReprojectedTransfer
-from geoseg_core.cross_view.union_head.config import EgoExoConfig, UnionTransferConfig
 from geoseg_core.cross_view.union_head.loading import load_union_head
 from geoseg_core.cross_view.union_head.looks import MatchedScene
 from geoseg_core.datasets.sample import Sample
@@ -35,7 +35,6 @@ CLASSICAL = {
     "classical-orb": ClassicalConfig(detector="orb"),
 }
 MATCHED, REPROJECTED, UNION_HEAD = "matched", "reprojected", "union-head"
-LOOK = UnionTransferConfig("whole", EgoExoConfig(coarse_points=5, dropped=0, prompts="projected"), "fp32")
 COLUMNS = {
     "ego_to_exo.iou": "ego>exo IoU",
     "ego_to_exo.location_error": "LE",
@@ -106,7 +105,7 @@ def open_transfer(word: str, arguments: argparse.Namespace) -> Transfer:
         known = [*CLASSICAL, MATCHED, REPROJECTED]
         raise BadConfig(f"expected one of the methods {known} or {UNION_HEAD}=FILE, got {word!r}")
     changes = {} if arguments.anchors is None else {"views.points": arguments.anchors}
-    look = build(LOOK, changes | ({"views.prompts": "none"} if arguments.no_points else {}))
+    look = build(TINY_LOOK, changes | ({"views.prompts": "none"} if arguments.no_points else {}))
     return load_union_head(choose_weights(weights).path, look, device_named(arguments.device), arguments.refinements)
 
 

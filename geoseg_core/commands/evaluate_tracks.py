@@ -11,7 +11,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from geoseg_core.commands import measuring
-from geoseg_core.commands.evaluate_masks import LOOK
 from geoseg_core.commands.measuring import Gallery
 from geoseg_core.config import build, build_from_words
 from geoseg_core.cross_view.choice import head_weights
@@ -91,7 +90,7 @@ def open_pipeline(arguments: argparse.Namespace) -> ScenePipeline:
     given = PipelineConfig(
         tasks=("cross_view",),
         geometry=measuring.read_encoder(arguments.encoder, arguments.device),
-        cross_view=CrossViewConfig(method="union_head", weights=arguments.head, union_head=LOOK),
+        cross_view=CrossViewConfig(method="union_head", weights=arguments.head),
     )
     config = build_from_words(given, arguments.overrides)
     try:

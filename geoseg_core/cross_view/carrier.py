@@ -15,12 +15,13 @@ from geoseg_core.cross_view.union_head.looks import MatchedScene
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """How a camera saw an object: features (C, h, w) of the view and mask (H, W) bool, both as the network saw it, and
-    how far the mask is trusted, in [0, 1]."""
+    """How a camera saw an object: features (C, h, w) of the view and mask (H, W) bool, both as the network saw it, how
+    far the mask is trusted, in [0, 1], and whether the view was the first of its set, whose features differ."""
 
     maps: Tensor
     mask: np.ndarray
     score: float = 1.0
+    first: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from geoseg_core.cross_view.config import HEADS, MEMORIES, NO_MEMORY, CrossViewConfig
 from geoseg_core.cross_view.follower import Follower
 from geoseg_core.cross_view.thing_follower import ThingFollower
+from geoseg_core.cross_view.union_head.config import UnionTransferConfig
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.choice import GeometryConfig, device_named
 from geoseg_core.instances.segmenter import InstanceSegmenter
@@ -50,7 +51,8 @@ def choose_follower(
 
         device = device_named(geometry.device)
         remembered = memory.path if memory else None
-        carrier = load_carrier(weights.path, config.union_head, remembered, config.bank, device)
+        look: UnionTransferConfig = getattr(config, geometry.encoder)
+        carrier = load_carrier(weights.path, look, remembered, config.bank, device)
     else:
         return ChosenFollower(ThingFollower(segmenter, config.reprojection, prompts))
     from geoseg_core.cross_view.mask_follower import MaskFollower

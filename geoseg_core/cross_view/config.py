@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from geoseg_core.config import setting
 from geoseg_core.cross_view.point_prompt_config import PointPromptSamConfig
-from geoseg_core.cross_view.union_head.config import UnionTransferConfig
+from geoseg_core.cross_view.union_head.config import EgoExoConfig, UnionTransferConfig
 from geoseg_core.memory.config import BankConfig
 
 METHODS = ("auto", "union_head", "point_prompt_sam", "reprojection")
@@ -13,6 +13,8 @@ HEADS = {"tiny": "tiny-union-head", "vggt": "vggt-s"}
 # The memory that was made for an encoder's features and that head.
 MEMORIES = {"tiny": "tiny-memory"}
 NO_MEMORY = "none"
+# How the small network's head is used: as it was trained.
+TINY_LOOK = UnionTransferConfig("whole", EgoExoConfig(coarse_points=5, dropped=0, prompts="projected"))
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class CrossViewConfig:
     memory: str = setting("", "weights of the union head's memory by name or file, or none; empty for the usual ones "
                           "of the encoder and its usual head, where they are here")  # fmt: skip
     bank: BankConfig = field(default_factory=BankConfig)
-    union_head: UnionTransferConfig = field(default_factory=UnionTransferConfig)
+    vggt: UnionTransferConfig = field(default_factory=UnionTransferConfig)
+    tiny: UnionTransferConfig = field(default_factory=lambda: TINY_LOOK)
     sam: PointPromptSamConfig = field(default_factory=PointPromptSamConfig)
     follow: MaskFollowerConfig = field(default_factory=MaskFollowerConfig)
     reprojection: ReprojectionConfig = field(default_factory=ReprojectionConfig)

@@ -159,6 +159,7 @@ class MaskFollower:
                 arrays[f"{number}.{index}.mask"] = sighting.mask.astype(np.uint8)
             facts.append({
                 "id": thing.object_id, "label": thing.label, "cameras": list(thing.sightings),
+                "first": [each.first for each in thing.sightings.values()],
                 "first_seen_ns": thing.first_seen_ns, "last_seen_ns": thing.last_seen_ns,
             })  # fmt: skip
         return Stored(arrays, {"masks": facts})
@@ -182,10 +183,11 @@ class MaskFollower:
     def _restored(self, fact: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> FollowedMask:
         object_id, label, first_ns, last_ns = read_facts(fact)
         points, sightings = read_array(arrays, f"{prefix}points", 2, np.float32), {}
-        for index, camera in enumerate(read_list(fact["cameras"])):
+        cameras = zip(read_list(fact["cameras"]), read_list(fact["first"]), strict=True)
+        for index, (camera, first) in enumerate(cameras):
             maps = read_array(arrays, f"{prefix}{index}.maps", 3, np.float16)
             mask = read_array(arrays, f"{prefix}{index}.mask", 2, np.uint8)
-            sightings[str(camera)] = Sighting(torch.from_numpy(maps).float(), mask > 0)
+            sightings[str(camera)] = Sighting(torch.from_numpy(maps).float(), mask > 0, first=bool(first))
         if points.shape[1] != 3:
             raise ValueError(f"{prefix}points: expected (N, 3), got {points.shape}")
         return FollowedMask(object_id, label, first_ns, last_ns, sightings, points)
@@ -219,13 +221,12 @@ class MaskFollower:
 
     def _over_time(self, scene: MatchedScene) -> dict[int, list[Found]]:
         """Every object in every view, by what was kept of the same camera; empty masks where nothing was."""
-        shape = scene.matching_maps(0).shape[1:]
         found = {number: [nothing(scene, view) for view in range(len(scene.frames.views))] for number in self._things}
         asked = [
             Asked(number, thing.sightings[camera], view)
             for number, thing in self._things.items()
             for view, camera in enumerate(scene.frames.cameras)
-            if camera in thing.sightings and thing.sightings[camera].maps.shape == shape
+            if camera in thing.sightings and can_meet(thing.sightings[camera], scene, view)
         ]
         for each, mask in zip(asked, self.carrier.over_time(scene, asked, self._frame), strict=True):
             found[each.object_id][each.view] = mask
@@ -260,7 +261,7 @@ class MaskFollower:
         for index, (each, camera) in enumerate(zip(found, scene.frames.cameras, strict=True)):
             if each.score < self.config.least_score or not each.seen.any():
                 continue
-            kept[camera] = Sighting(maps[index].clone(), each.seen, each.score)
+            kept[camera] = Sighting(maps[index].clone(), each.seen, each.score, index == 0)
             shown = moment.scene.views[index].points[each.mask]
             points.append(shown[np.isfinite(shown[:, 0])])
             thing.last_seen_ns = scene.frames.stamp_ns
@@ -279,19 +280,21 @@ class MaskFollower:
             if sighting is None or camera not in cameras or set(cameras) <= set(thing.sightings):
                 return
             source = cameras.index(camera)
+            if not can_meet(sighting, past.scene, source):
+                return
             (found,) = self.carrier.over_time(past.scene, [Asked(thing.object_id, sighting, source)], self._frame)
             if found.score < self.config.least_score or not can_be_carried(past.scene, source, found.mask):
                 return
             if overlap(found.seen, past.seen[thing.object_id][source]) > SAME:
                 return
             maps = past.scene.matching_maps(0).float()
-            sighting = Sighting(maps[source].clone(), found.seen, found.score)
+            sighting = Sighting(maps[source].clone(), found.seen, found.score, source == 0)
             carried = self.carrier.between_views(past.scene, source, found.mask[None])
             for view, other in enumerate(cameras):
                 score = float(carried.scores[view, 0])
                 if other not in thing.sightings and score >= self.config.least_score:
                     seen = in_network(carried.masks[view][0], past.scene, view)
-                    thing.sightings[other] = Sighting(maps[view].clone(), seen, score)
+                    thing.sightings[other] = Sighting(maps[view].clone(), seen, score, view == 0)
 
     def _states(self, moment: Moment, thing: FollowedMask, found: Sequence[Found]) -> list[Visibility]:
         views = moment.scene.views
@@ -325,6 +328,12 @@ class MaskFollower:
         masks = with_agreement(scene.views, [view.masks[0] for view in given], moment.labels)
         views = tuple(ViewMasks(view.camera, (mask,)) for view, mask in zip(given, masks, strict=True))
         return PromptResult(scene.frames, object_id, views, cloud, measured, scene.scale)
+
+
+def can_meet(sighting: Sighting, scene: MatchedScene, view: int) -> bool:
+    """Whether a view's features are to be compared with those of a sighting: of the same size, and both of the first
+    view of a set or neither."""
+    return sighting.maps.shape == scene.matching_maps(0).shape[1:] and sighting.first == (view == 0)
 
 
 def can_be_carried(scene: MatchedScene, view: int, mask: np.ndarray) -> bool:

@@ -47,7 +47,7 @@ def pipeline_of(weights: dict[str, str], **values: object) -> ScenePipeline:
     settings = {
         "tasks": ["cross_view", "prompts"], "geometry.encoder": "tiny", "geometry.weights": weights["encoder"],
         "cross_view.method": "union_head", "cross_view.weights": weights["head"], "cross_view.follow.least_score": 0.0,
-        "cross_view.union_head.look": "whole", "cross_view.sam.weights": weights["sam"],
+        "cross_view.sam.weights": weights["sam"],
         "cross_view.sam.least_confidence": 0.0,
     }  # fmt: skip
     return ScenePipeline(build(PipelineConfig, settings | values))

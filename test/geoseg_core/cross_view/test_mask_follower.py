@@ -200,6 +200,20 @@ def test_a_correction_goes_back_to_where_the_object_went_wrong():
     assert (masks_of(found, 1)[1] == (later["exo"] == 1)).all()
 
 
+def test_a_camera_that_is_no_longer_the_first_is_asked_by_way_of_others():
+    """The first view of a set has features of another kind; those of before are not compared with them."""
+    following = follower()
+    labels = {"ego": both()["ego"], "left": both()["exo"], "right": both()["exo"]}
+    following.track(moment(labels), Prompt("ego", mask=labels["ego"] == 1), 0, "")
+    asked: list[int] = []
+    following.carrier.over_time = lambda scene, given, frame=0: (
+        asked.extend(each.view for each in given) or IdCarrier().over_time(scene, given, frame)
+    )
+    later = {"left": labels["left"], "right": labels["right"]}
+    found = following.masks(moment(later, STEP_NS))
+    assert asked == [1] and all((mask == (labels["left"] == 1)).all() for mask in masks_of(found, 1))
+
+
 def test_the_answer_holds_points_and_a_box_in_three_dimensions():
     result = follower().segment(moment(both()), Prompt("ego", mask=both()["ego"] == 1))
     shown = moment(both()).scene.views[0].points[both()["ego"] == 1]

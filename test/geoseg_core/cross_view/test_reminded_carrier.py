@@ -154,8 +154,8 @@ def pipeline_of(weights: dict[str, str], **values: object) -> ScenePipeline:
     settings = {
         "tasks": ["cross_view", "prompts"], "geometry.encoder": "tiny", "geometry.weights": weights["encoder"],
         "cross_view.method": "union_head", "cross_view.weights": weights["head"], "cross_view.follow.least_score": 0.0,
-        "cross_view.union_head.look": "whole", "cross_view.memory": weights["memory"],
-        "cross_view.bank.least_score": 0.0, "cross_view.union_head.precision": "fp32",
+        "cross_view.memory": weights["memory"],
+        "cross_view.bank.least_score": 0.0, "cross_view.tiny.precision": "fp32",
     }  # fmt: skip
     return ScenePipeline(build(PipelineConfig, settings | values))
 
