@@ -70,7 +70,7 @@ class PairsTask(SourceTask):
         self.pairs = pairs
         path = choose_weights(encoder).path
         self._encoder = TinyGeometry(stored_config(path, TinyConfig())).eval().requires_grad_(False)
-        load_checkpoint(self._encoder, path)
+        load_checkpoint(self._encoder, path, torch.float32)
 
     @torch.no_grad()
     def encoded(self, images: Tensor, sets: list[list[int]]) -> TinyOutput:

@@ -116,7 +116,7 @@ class UnionHead(nn.Module):
         """
         with torch.device("meta"):
             head = cls(config)
-        load_checkpoint(head, path)
+        load_checkpoint(head, path, torch.float32)
         return head.eval()
 
     def forward(self, pairs: HeadInput, refinements: int | None = None) -> HeadOutput:

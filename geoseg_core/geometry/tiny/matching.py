@@ -138,6 +138,6 @@ def carried(maps: tuple[Tensor, Tensor], nowhere: Tensor, masks: Tensor) -> Tens
     source, target = maps
     covered = F.avg_pool2d(masks.to(source.dtype), COARSE).flatten(2)  # (B, K, h*w) part of each cell
     found = coarse_logits(target.flatten(2).mT, source, nowhere).softmax(dim=-1)[..., :-1]
-    chance = (covered @ found.mT).unflatten(-1, target.shape[-2:])
+    chance = (covered @ found.mT).float().unflatten(-1, target.shape[-2:])  # bfloat16 has nothing between .996 and 1
     logits = chance.clamp(LEAST_CHANCE, 1 - LEAST_CHANCE).logit()
     return F.interpolate(logits, masks.shape[2:], mode="bilinear", align_corners=False)

@@ -29,7 +29,7 @@ def head_file(tmp_path_factory):
     """An untrained head that fits the small network."""
     path = tmp_path_factory.mktemp("weights") / "head.safetensors"
     torch.manual_seed(0)
-    save_file(UnionHead(tiny_head()).state_dict(), path, config_metadata(tiny_head()))
+    save_file(UnionHead(tiny_head()).half().state_dict(), path, config_metadata(tiny_head()))
     return path
 
 

@@ -90,5 +90,7 @@ def test_a_mask_is_carried_to_where_the_picture_moved():
     wanted = torch.roll(mask[0], (8, 16), dims=(0, 1))
     assert torch.equal(found[12::8, 12::8], wanted[12::8, 12::8])
     assert torch.equal(rest[12::8, 12::8], ~wanted[12::8, 12::8])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert carried((source, target), NOWHERE, torch.ones_like(both)).isfinite().all()
     nothing = carried((source, told_apart(6, 8, 64, seed=1)), NOWHERE + 20, both)
     assert (nothing < 0).all()
