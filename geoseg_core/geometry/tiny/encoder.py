@@ -6,6 +6,7 @@ the others has confidence 0 everywhere, since its pose is unknown.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -57,9 +58,13 @@ class TinyScene:
             found.visible[row] = found.confidence[row] > VISIBLE
         return found
 
-    @torch.inference_mode()
     def matching_maps(self, source: int) -> Tensor:
         """`TinyOutput.maps` (V, C, h/4, w/4) of every view; the same whichever view is matched."""
+        return self._maps
+
+    @cached_property
+    @torch.inference_mode()
+    def _maps(self) -> Tensor:
         return self.output.maps[0]
 
     def features(self, layers: tuple[int, ...]) -> list[Tensor]:
