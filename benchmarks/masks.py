@@ -8,12 +8,11 @@ next; the encoder's time is not in them.
 
 import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-from records import add_out, print_table, write_record
-from tiny import WARM_UPS, image_sets
+from records import print_table, write_record
+from tiny import WARM_UPS, add_sets, image_sets
 from tqdm import tqdm
 
 from geoseg_core.commands.evaluate import SAMPLE_BAG
@@ -38,14 +37,9 @@ def squares(size: tuple[int, int], count: int) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="How fast masks are carried on the features of the small network.")
-    parser.add_argument("bag", type=Path, nargs="?", help="default: the sample bag")
-    parser.add_argument("--weights", default="", help="of the encoder (default: those that come with geoseg)")
+    add_sets(parser)
     parser.add_argument("--head", default=HEADS["tiny"], help="weights of the union head, by name or file")
     parser.add_argument("--objects", type=int, default=3)
-    parser.add_argument("--views", default="ego,exo_left")
-    parser.add_argument("--sets", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=2)
-    add_out(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     encoder = load_encoder(GeometryConfig("tiny", arguments.weights, "cpu")).encoder

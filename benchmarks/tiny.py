@@ -36,15 +36,20 @@ def image_sets(bag: Path, cameras: list[str], count: int) -> list[FrameSet]:
     return sets
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="How fast the small geometry network is.")
+def add_sets(parser: argparse.ArgumentParser) -> None:
+    """What is seen, by which weights, and where the figures go."""
     parser.add_argument("bag", type=Path, nargs="?", help="default: the sample bag")
-    parser.add_argument("--weights", default="", help="safetensors file (default: those that come with geoseg)")
+    parser.add_argument("--weights", default="", help="of the encoder (default: those that come with geoseg)")
     parser.add_argument("--views", default="ego,exo_left")
-    parser.add_argument("--points", type=int, default=16)
     parser.add_argument("--sets", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
     add_out(parser)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How fast the small geometry network is.")
+    add_sets(parser)
+    parser.add_argument("--points", type=int, default=16)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     encoder = load_encoder(GeometryConfig("tiny", arguments.weights, "cpu")).encoder

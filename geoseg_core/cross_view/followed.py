@@ -93,17 +93,14 @@ def stored_things(things: list[FlatThing]) -> Stored:
     return Stored(arrays, {"flat": facts})
 
 
-def restored_things(stored: Stored) -> dict[int, FlatThing]:
-    """Flat things of a memory file by id.
+def restored_things(stored: Stored) -> list[FlatThing]:
+    """Flat things of a memory file.
 
     Raises:
         KeyError, TypeError, ValueError: they are not whole.
     """
     facts = read_list(stored.facts["flat"])
-    things = [_restored(fact, stored.arrays, f"flat.{number}.") for number, fact in enumerate(facts)]
-    if len(found := {thing.object_id: thing for thing in things}) < len(things):
-        raise ValueError(f"flat: expected distinct ids, got {[thing.object_id for thing in things]}")
-    return found
+    return [_restored(fact, stored.arrays, f"flat.{number}.") for number, fact in enumerate(facts)]
 
 
 def _restored(fact: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> FlatThing:

@@ -1,6 +1,6 @@
 """The contract of what answers prompts and follows objects through views and time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,6 +9,9 @@ from geoseg_core.instances.store import Stored
 from geoseg_core.moment import Moment
 from geoseg_core.prompts import Prompt
 from geoseg_core.results import PromptResult, ViewMasks
+
+# A prompt that overlaps so much with a thing that is known means that thing.
+SAME_THING = 0.8
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,12 @@ class Follower(Protocol):
     def stored(self) -> Stored:
         """All that is remembered besides the tracks."""
 
-    def read(self, stored: Stored) -> dict[int, Any]:
-        """What was stored, by id; nothing changes yet.
+    def read(self, stored: Stored) -> list[Any]:
+        """The things that were stored, each with its `object_id`; nothing changes yet.
 
         Raises:
             KeyError, TypeError, ValueError: it is not whole, or another kind of follower stored it.
         """
 
-    def restore(self, things: dict[int, Any]) -> None:
+    def restore(self, things: Sequence[Any]) -> None:
         """Follow what was read and nothing else."""

@@ -18,11 +18,12 @@ from geoseg_core.cross_view.agreement import with_agreement
 from geoseg_core.cross_view.carrier import Asked, Found, MaskCarrier, Sighting, in_network, nothing
 from geoseg_core.cross_view.config import MaskFollowerConfig
 from geoseg_core.cross_view.followed import transfer_cloud, transfer_track, transfer_views
-from geoseg_core.cross_view.follower import TrackedObject
+from geoseg_core.cross_view.follower import SAME_THING, TrackedObject
 from geoseg_core.cross_view.history import History
 from geoseg_core.cross_view.reprojection import visibility
 from geoseg_core.cross_view.transferred import TransferredMasks
 from geoseg_core.cross_view.union_head.looks import MatchedScene
+from geoseg_core.evaluation.overlap import mask_iou
 from geoseg_core.geometry.alignment.aligner import AlignedScene
 from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.instances.lifting import instance, oriented_box
@@ -33,7 +34,6 @@ from geoseg_core.prompting.image_regions import image_mask
 from geoseg_core.prompts import Prompt
 from geoseg_core.results import ObjectMask, PromptResult, ViewMasks, Visibility
 
-SAME_THING = 0.8
 # Masks that overlap more are of one object, if not exactly the same.
 SAME = 0.5
 KEPT_POINTS = 2000
@@ -164,20 +164,17 @@ class MaskFollower:
             })  # fmt: skip
         return Stored(arrays, {"masks": facts})
 
-    def read(self, stored: Stored) -> dict[int, FollowedMask]:
+    def read(self, stored: Stored) -> list[FollowedMask]:
         """The objects as they were stored."""
         facts = read_list(stored.facts["masks"])
-        things = [self._restored(fact, stored.arrays, f"{number}.") for number, fact in enumerate(facts)]
-        if len(found := {thing.object_id: thing for thing in things}) < len(things):
-            raise ValueError(f"masks: expected distinct ids, got {[thing.object_id for thing in things]}")
-        return found
+        return [self._restored(fact, stored.arrays, f"{number}.") for number, fact in enumerate(facts)]
 
-    def restore(self, things: dict[int, FollowedMask]) -> None:
+    def restore(self, things: Sequence[FollowedMask]) -> None:
         """Follow these objects."""
-        self._things, self._newest = dict(things), None
+        self._things, self._newest = {thing.object_id: thing for thing in things}, None
         self._history.clear()
         self.carrier.reset()
-        for thing in things.values():
+        for thing in things:
             self.carrier.remember(thing.object_id, thing.sightings, self._frame)
 
     def _restored(self, fact: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> FollowedMask:
@@ -285,7 +282,7 @@ class MaskFollower:
             (found,) = self.carrier.over_time(past.scene, [Asked(thing.object_id, sighting, source)], self._frame)
             if found.score < self.config.least_score or not can_be_carried(past.scene, source, found.mask):
                 return
-            if overlap(found.seen, past.seen[thing.object_id][source]) > SAME:
+            if mask_iou(found.seen, past.seen[thing.object_id][source]) > SAME:
                 return
             maps = past.scene.matching_maps(0).float()
             sighting = Sighting(maps[source].clone(), found.seen, found.score, source == 0)
@@ -315,7 +312,7 @@ class MaskFollower:
     def _same(self, moment: Moment, mask: np.ndarray, view: int) -> int:
         """The object that has this mask (H, W) already; 0 = none."""
         for number, masks in self._now(moment).items():
-            if overlap(mask, masks[view].mask) >= SAME_THING:
+            if mask_iou(mask, masks[view].mask) >= SAME_THING:
                 return number
         return 0
 
@@ -339,11 +336,6 @@ def can_meet(sighting: Sighting, scene: MatchedScene, view: int) -> bool:
 def can_be_carried(scene: MatchedScene, view: int, mask: np.ndarray) -> bool:
     """Whether other views may be asked for a mask (H, W): it is not all of its view and the network sees some of it."""
     return not mask.all() and bool(in_network(mask, scene, view).any())
-
-
-def overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two masks (H, W); 0 of empty ones."""
-    return float((first & second).sum() / max((first | second).sum(), 1))
 
 
 def matched_scene(moment: Moment) -> MatchedScene:

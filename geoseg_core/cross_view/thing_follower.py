@@ -4,14 +4,14 @@ Most objects are tracks of the instance readout. What lies in a support plane, s
 it was shown.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from geoseg_core.cross_view import followed
 from geoseg_core.cross_view.followed import FlatThing
-from geoseg_core.cross_view.follower import TrackedObject
+from geoseg_core.cross_view.follower import SAME_THING, TrackedObject
 from geoseg_core.cross_view.reprojection import ReprojectionConfig, Transfer, transfer_masks
 from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.instances.lifting import instance, oriented_box
@@ -23,8 +23,6 @@ from geoseg_core.moment import Moment
 from geoseg_core.prompting.regions import PromptConfig, prompted_mask
 from geoseg_core.prompts import Prompt
 from geoseg_core.results import PromptResult, ViewMasks
-
-SAME_THING = 0.8
 
 
 class ThingFollower:
@@ -108,13 +106,13 @@ class ThingFollower:
         """The flat things; tracks are stored with the instances."""
         return followed.stored_things(list(self._flat.values()))
 
-    def read(self, stored: Stored) -> dict[int, FlatThing]:
+    def read(self, stored: Stored) -> list[FlatThing]:
         """The flat things as they were stored."""
         return followed.restored_things(stored)
 
-    def restore(self, things: dict[int, FlatThing]) -> None:
+    def restore(self, things: Sequence[FlatThing]) -> None:
         """Follow these flat things."""
-        self._flat = dict(things)
+        self._flat = {thing.object_id: thing for thing in things}
 
     def _followed_tracks(self) -> list[Track]:
         return [track for track in self._segmenter.keeper.tracks if track.followed]

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -21,7 +21,16 @@ FORMAT = "geoseg-memory-2"
 FOLLOWED = "followed."
 MAX_BYTES = 1 << 30
 MAX_THINGS = 4096
-Thing = TypeVar("Thing")
+
+
+class Named(Protocol):
+    """What has an id."""
+
+    @property
+    def object_id(self) -> int: ...
+
+
+Thing = TypeVar("Thing", bound=Named)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +67,12 @@ def save(path: str, tracks: list[Track], followed: Stored, next_id: int) -> None
         raise BadInput(f"memory file {path!r}: could not be written ({error})") from error
 
 
-def load(path: str, read: Callable[[Stored], dict[int, Thing]]) -> tuple[list[Track], dict[int, Thing], int]:
-    """Read what `save` wrote: tracks, what is followed besides by id, the next free id.
+def load(path: str, read: Callable[[Stored], list[Thing]]) -> tuple[list[Track], list[Thing], int]:
+    """Read what `save` wrote: tracks, what is followed besides, the next free id.
 
     Args:
-        read: makes of what is stored the things by id; raises KeyError, TypeError or ValueError where it is not whole.
+        read: makes of what is stored the things that are followed; raises KeyError, TypeError or ValueError where it is
+            not whole.
 
     Raises:
         BadInput: not a memory file, or one that was cut off or tampered with; nothing is loaded then.
@@ -82,7 +92,7 @@ def load(path: str, read: Callable[[Stored], dict[int, Thing]]) -> tuple[list[Tr
         tracks = [_track(fact, arrays, f"track.{number}.") for number, fact in enumerate(read_list(facts["tracks"]))]
         own = {name.removeprefix(FOLLOWED): array for name, array in arrays.items() if name.startswith(FOLLOWED)}
         followed = read(Stored(own, facts["followed"]))
-        ids = [track.object_id for track in tracks] + list(followed)
+        ids = [track.object_id for track in tracks] + [thing.object_id for thing in followed]
         next_id = read_whole(facts["next_id"], 1, LAST_ID + 1)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BadInput(f"memory file {path!r}: expected complete facts, got {type(error).__name__}: {error}") from error

@@ -80,14 +80,7 @@ class UnionHeadTransfer:
         pairs = self._pairs(scene, source, masks, marked, coarse)
         if remind is not None:
             pairs = remind(pairs, [scene.frames.cameras[target] for target in coarse.targets])
-        decoded = self.decode(pairs)
-        return self.gathered(scene, source, masks, coarse, decoded)
-
-    def gathered(
-        self, scene: MatchedScene, source: int, masks: np.ndarray, coarse: Coarse, decoded: Sequence[Decoded]
-    ) -> TransferredMasks:
-        """What was decoded of all pairs, objects in turn, as masks of all views with calibrated scores."""
-        found = gathered(scene, source, masks, coarse, [each.logits for each in decoded])
+        found = gathered(scene, source, masks, coarse, [each.logits for each in self.decode(pairs)])
         scores = self.calibration(found.scores)
         scores[source] = found.scores[source]
         return replace(found, scores=scores)

@@ -11,6 +11,7 @@ from geoseg_core.cross_view.carrier import Forgetful, Found, nothing
 from geoseg_core.cross_view.config import MaskFollowerConfig
 from geoseg_core.cross_view.mask_follower import MaskFollower
 from geoseg_core.cross_view.transferred import TransferredMasks, checked_masks
+from geoseg_core.errors import BadInput
 from geoseg_core.geometry.encoder import ViewGeometry
 from geoseg_core.geometry.network_input import pi3_placements
 from geoseg_core.geometry.pointmap import lift
@@ -240,6 +241,17 @@ def test_what_is_followed_outlives_a_file(tmp_path: Path):
     assert next_id == 5 and [(each.object_id, each.label) for each in other.objects()] == [(1, "cup")]
     found = other.masks(moment(both(20), STEP_NS))
     assert (masks_of(found, 1)[0] == (both(20)["ego"] == 1)).all()
+
+
+def test_a_file_with_two_things_of_one_id_is_refused(tmp_path: Path):
+    following = follower()
+    following.track(moment(both()), Prompt("ego", mask=both()["ego"] == 1), 0, "cup")
+    once = following.stored()
+    again = {f"1.{name.removeprefix('0.')}": array for name, array in once.arrays.items()}
+    twice = replace(once, arrays={**once.arrays, **again}, facts={"masks": once.facts["masks"] * 2})
+    store.save(path := str(tmp_path / "memory.safetensors"), [], twice, 5)
+    with pytest.raises(BadInput, match="distinct ids"):
+        store.load(path, following.read)
 
 
 def test_files_of_other_followers_or_other_networks_are_refused():
