@@ -2,21 +2,20 @@
 
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import rclpy
+from geoseg_processes import command
 from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
 
 from geoseg_core.resources import resource
 from geoseg_ros.bringup import CONFIG, NODES
 from geoseg_ros.commands.bringup import ros_command_line
-
-COMMAND = [sys.executable, "-m", "geoseg_core.cli", "bringup"]
 
 
 @pytest.fixture
@@ -30,17 +29,8 @@ def observer(ros_environment: dict[str, str]) -> Iterator[Node]:
 
 @pytest.fixture
 def bringup(ros_environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    started = []
-
-    def start(*words: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen([*COMMAND, *words], env=ros_environment, stderr=subprocess.PIPE, text=True)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    with ExitStack() as started:
+        yield lambda *words: started.enter_context(command(ros_environment, "bringup", *words))
 
 
 def parameter(observer: Node, node: str, name: str) -> str:
@@ -61,7 +51,7 @@ def wait_until_announced(observer: Node) -> None:
 def wait_for_output(observer: Node, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while not observer.count_publishers("/geoseg/cross_view_masks"):
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, f"nobody publishes; seen are {observer.get_node_names()}"
         time.sleep(0.1)
 
@@ -71,7 +61,7 @@ def test_it_starts_by_itself_and_ends_cleanly_when_told(observer: Node, bringup:
     process = bringup()
     wait_for_output(observer, process)
     process.send_signal(word)
-    _, complaints = process.communicate(timeout=60)
+    complaints, _ = process.communicate(timeout=60)
     assert process.returncode == 0, complaints
     assert "Traceback" not in complaints
 
@@ -82,7 +72,7 @@ def test_it_ends_cleanly_when_told_while_it_starts(observer: Node, bringup: Call
     wait_until_announced(observer)
     time.sleep(delay_s)
     process.send_signal(signal.SIGINT)
-    _, complaints = process.communicate(timeout=60)
+    complaints, _ = process.communicate(timeout=60)
     assert process.returncode == 0, complaints
     assert "Traceback" not in complaints
 
@@ -110,7 +100,7 @@ def test_parameters_come_from_the_file_and_single_ones_from_the_command_line(
 )
 def test_what_keeps_it_from_starting_is_one_clear_line(bringup: Callable, words: list[str], complaint: str) -> None:
     process = bringup(*words)
-    _, complaints = process.communicate(timeout=60)
+    complaints, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert complaint in complaints
     assert "geoseg bringup: " in complaints and "Traceback" not in complaints
@@ -120,7 +110,7 @@ def test_a_broken_yaml_is_refused(bringup: Callable, tmp_path: Path) -> None:
     file = tmp_path / "broken.yaml"
     file.write_text("geoseg: [unclosed\n")
     process = bringup("--config", str(file))
-    _, complaints = process.communicate(timeout=60)
+    complaints, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert str(file) in complaints and "Traceback" not in complaints
 
