@@ -6,7 +6,7 @@ import torch
 from geoseg_core.cross_view.transferred import TransferredMasks, checked_masks, no_masks
 from geoseg_core.cross_view.union_head.config import EgoExoConfig
 from geoseg_core.cross_view.union_head.looks import MatchedScene, coarse_points, matched, returning
-from geoseg_core.cross_view.union_head.transfer import gathered, network_mask
+from geoseg_core.cross_view.union_head.transfer import Decoded, gathered, network_mask
 from geoseg_core.errors import BadConfig
 
 # Points that tell where an object without a mask went.
@@ -31,9 +31,9 @@ class MatchedTransfer:
         priors = matched(scene, scene.matching_maps(source).float(), marked, source, coarse.targets)
         if not priors:
             raise BadConfig(f"expected an encoder that matches masks, such as tiny, got {scene.encoder.name}")
-        logits = [
-            returning(scene.placements[target])(priors[target][row, None])[0]
+        found = [
+            Decoded(returning(scene.placements[target])(priors[target][row, None])[0], priors[target][row])
             for row in range(len(marked))
             for target in coarse.targets
         ]
-        return gathered(scene, source, masks, coarse, logits)
+        return gathered(scene, source, masks, coarse, found)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead
-from geoseg_core.cross_view.union_head.steps import training_logits
+from geoseg_core.cross_view.union_head.steps import training_output
 from geoseg_core.errors import BadInput
 from geoseg_core.evaluation.parity import Fixture, Row
 from geoseg_core.evaluation.parity_vggt_s import (
@@ -44,7 +44,7 @@ def run_step(fixture: Fixture) -> list[Row]:
     content, stated = files.recipe.content, files.recipe.stated
     head, pairs, truth = files.head().train(), files.pairs, files.tensors["in.gt"]
     with torch.enable_grad():
-        logits = training_logits(head, pairs, float(stated["refine_ratio"]), int(stated["refine_time"]))
+        logits = training_output(head, pairs, float(stated["refine_ratio"]), int(stated["refine_time"])).logits
         losses = losses_of(logits, truth)
         losses["loss"].backward()
     gradients = {name: each.grad.clone() for name, each in head.named_parameters() if each.grad is not None}

@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from geoseg_core.config import setting
-from geoseg_core.cross_view.union_head.model import HeadInput, without_points
+from geoseg_core.cross_view.union_head.model import HeadInput, HeadOutput, without_points
 from geoseg_core.cross_view.union_head.remembering import anchors_of
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
@@ -40,6 +41,10 @@ class MaskPairsConfig:
     prior: bool = setting(True, "whether the first call sees the mask that the descriptors alone match")
     focal: float = setting(20.0, "share of the focal loss", low=0.0)
     dice: float = setting(1.0, "share of the dice loss", low=0.0)
+    presence: float = setting(0.5, "share of the loss of whether the target shows the object, where the head says so",
+                              low=0.0)  # fmt: skip
+    absent: float = setting(4.0, "an object that the target does not show counts so much more there, since few are so",
+                            low=0.0)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +112,19 @@ class PairsTask(SourceTask):
         moved = (torch.rand_like(inputs.target_points_px) * 2 - 1) * self.pairs.shaken_px
         return replace(inputs, target_points_px=inputs.target_points_px + moved)
 
-    def losses(self, logits: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        """Of masks (R, H, W)."""
+    def losses(self, output: HeadOutput, truth: Tensor) -> dict[str, Tensor]:
+        """Of what is said of R objects with masks (R, H, W) bool."""
+        logits = output.logits.float()
         with torch.autocast(logits.device.type, enabled=False):
             parts = {
-                "focal": self.pairs.focal * focal_loss(logits.float(), truth),
-                "dice": self.pairs.dice * dice_loss(logits.float(), truth),
+                "focal": self.pairs.focal * focal_loss(logits, truth),
+                "dice": self.pairs.dice * dice_loss(logits, truth),
             }
+            if output.presence is not None:
+                shown = truth.flatten(1).any(dim=1)
+                weight = torch.where(shown, 1.0, self.pairs.absent)
+                there = F.binary_cross_entropy_with_logits(output.presence.float(), shown.float(), weight)
+                parts["presence"] = self.pairs.presence * there
         return {"total": torch.stack(list(parts.values())).sum(), **parts}
 
 

@@ -6,6 +6,8 @@
     blocks: X <- fusion(X);  T <- self, on X, MLP;  X <- on T
     mask = upscale(X_t) . MLP(T_0)
 
+With `presence`, which the published head has not, another MLP(T_0) says whether the target shows the object at all.
+
 A call may be repeated with its own mask as feedback, which refines it. Where the paper and the released code differ,
 see config.py. Any size of image will do whose feature map the bottleneck's stride divides.
 """
@@ -61,11 +63,19 @@ class HeadOutput:
         logits: (B, H, W) at the size of the image.
         raw: (B, 1, h * upscale_stride^2, w * upscale_stride^2) as decoded.
         token: (B, C) the mask token at the end: what the head knows of the object.
+        presence: (B,) logits of whether the target shows the object; None from a head that does not say.
     """
 
     logits: Tensor
     raw: Tensor
     token: Tensor
+    presence: Tensor | None = None
+
+    @property
+    def masks(self) -> Tensor:
+        """(B, H, W) bool; empty where the target does not show the object."""
+        masks = self.logits > 0
+        return masks if self.presence is None else masks & (self.presence > 0)[:, None, None]
 
 
 class MaskDecoder(nn.Module):
@@ -106,6 +116,8 @@ class UnionHead(nn.Module):
             self.input = nn.Conv2d(config.input_width, config.width, config.input_shrink, config.input_shrink)
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
+        if config.presence:
+            self.presence = Mlp(config.width, config.width, 1)
 
     @classmethod
     def from_checkpoint(cls, path: Path | str, config: UnionHeadConfig | None = None) -> Self:
@@ -147,7 +159,8 @@ class UnionHead(nn.Module):
         codes = self.codes(pairs, number)
         raw, token = self.mask_decoder(image, codes)
         logits = F.interpolate(raw, size=pairs.masks.shape[1:], mode="bilinear", align_corners=False)
-        return HeadOutput(logits[:, 0], raw, token)
+        presence = self.presence(token)[:, 0] if self.config.presence else None
+        return HeadOutput(logits[:, 0], raw, token, presence)
 
     def resized_feedback(self, raw: Tensor) -> Tensor:
         """Raw logits of a call (B, 1, 4h, 4w) as the next one takes them, (B, 1, H, W)."""

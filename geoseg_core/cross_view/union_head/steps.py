@@ -6,31 +6,36 @@ Refined samples get their first calls without gradients; only the last call of e
 from dataclasses import fields, replace
 
 import torch
-from torch import Tensor
 
-from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead
+from geoseg_core.cross_view.union_head.model import HeadInput, HeadOutput, UnionHead
 
 
-def training_logits(head: UnionHead, pairs: HeadInput, plain_share: float = 0.5, refinements: int = 1) -> Tensor:
-    """(B, H, W) logits: of the first int(B * plain_share) samples as first called, of the others refined."""
+def training_output(head: UnionHead, pairs: HeadInput, plain_share: float = 0.5, refinements: int = 1) -> HeadOutput:
+    """The first int(B * plain_share) samples as first called, the others refined."""
     batch = len(pairs.masks)
     plain = int(batch * plain_share)
     parts = []
     if plain:
         first = part_of(pairs, slice(0, plain))
-        parts.append(head.call(first, feedback=first.prior).logits)
+        parts.append(head.call(first, feedback=first.prior))
     if plain < batch:
-        parts.append(refined_logits(head, part_of(pairs, slice(plain, batch)), refinements))
-    return torch.cat(parts)
+        parts.append(refined(head, part_of(pairs, slice(plain, batch)), refinements))
+    return joined(parts)
 
 
-def refined_logits(head: UnionHead, pairs: HeadInput, refinements: int) -> Tensor:
-    """(B, H, W) logits of the last of 1 + `refinements` calls; the ones before leave no gradients."""
+def refined(head: UnionHead, pairs: HeadInput, refinements: int) -> HeadOutput:
+    """What is said in the last of 1 + `refinements` calls; the ones before leave no gradients."""
     feedback = pairs.prior
     with torch.no_grad():
         for number in range(refinements):
             feedback = head.resized_feedback(head.call(pairs, number, feedback).raw)
-    return head.call(pairs, refinements, feedback).logits
+    return head.call(pairs, refinements, feedback)
+
+
+def joined(parts: list[HeadOutput]) -> HeadOutput:
+    """All samples of outputs of one head."""
+    given = {each.name: [getattr(part, each.name) for part in parts] for each in fields(HeadOutput)}
+    return HeadOutput(**{name: torch.cat(values) for name, values in given.items() if values[0] is not None})
 
 
 def part_of(pairs: HeadInput, rows: slice) -> HeadInput:

@@ -27,6 +27,7 @@ from geoseg_core.cross_view.union_head.looks import (
     zoomed_pairs,
 )
 from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead, without_points
+from geoseg_core.cross_view.union_head.windows import UNSEEN
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.network_input import Placement
 from geoseg_core.results import Visibility
@@ -42,10 +43,18 @@ class Decoded:
     Attributes:
         logits: (H, W) at the pixels of the target's image.
         seen: (h, w) the same at the pixels of what the network sees.
+        presence: chance that the target shows the object, 1 from a head that does not say; where it is not more
+            than a half, all logits are UNSEEN.
     """
 
     logits: Tensor
     seen: Tensor
+    presence: float = 1.0
+
+    @property
+    def expected(self) -> float:
+        """The overlap with the truth that the head expects of the mask."""
+        return self.presence * float(expected_overlap(self.seen[None])[0])
 
 
 class UnionHeadTransfer:
@@ -80,14 +89,14 @@ class UnionHeadTransfer:
         pairs = self._pairs(scene, source, masks, marked, coarse)
         if remind is not None:
             pairs = remind(pairs, [scene.frames.cameras[target] for target in coarse.targets])
-        found = gathered(scene, source, masks, coarse, [each.logits for each in self.decode(pairs)])
+        found = gathered(scene, source, masks, coarse, self.decode(pairs))
         scores = self.calibration(found.scores)
         scores[source] = found.scores[source]
         return replace(found, scores=scores)
 
     def score(self, decoded: Decoded) -> float:
         """The overlap with the truth that is to be expected of a mask."""
-        return float(self.calibration(expected_overlap(decoded.seen[None]).cpu().numpy())[0])
+        return float(self.calibration(np.array(decoded.expected)))
 
     def _pairs(
         self, scene: MatchedScene, source: int, masks: np.ndarray, marked: list[np.ndarray], coarse: Coarse
@@ -106,8 +115,11 @@ class UnionHeadTransfer:
             inputs = batch_of(some, device)
             with self._types(device):
                 output = self.head(without_points(inputs) if self.config.views.prompts == "none" else inputs)
-            for pair, seen in zip(some, output.logits.float(), strict=True):
-                found.append(Decoded(pair.back(seen[None])[0], seen))
+            logits, presence = output.logits.float(), output.presence
+            chances = torch.ones(len(some)) if presence is None else presence.float().sigmoid()
+            logits = logits.where((chances > 0.5)[:, None, None], UNSEEN)
+            for pair, seen, chance in zip(some, logits, chances.tolist(), strict=True):
+                found.append(Decoded(pair.back(seen[None])[0], seen, chance))
         return found
 
     def _types(self, device: torch.device) -> AbstractContextManager:
@@ -145,9 +157,9 @@ def batch_of(pairs: Sequence[Pair], device: torch.device) -> HeadInput:
 
 
 def gathered(
-    scene: MatchedScene, source: int, masks: np.ndarray, coarse: Coarse, logits: list[Tensor]
+    scene: MatchedScene, source: int, masks: np.ndarray, coarse: Coarse, decoded: list[Decoded]
 ) -> TransferredMasks:
-    """The logits of all pairs, objects in turn, as masks of all views."""
+    """What the head says of all pairs, objects in turn, as masks of all views."""
     found, states, scores = [], [], []
     targets = len(coarse.targets)
     for index, view in enumerate(scene.frames.views):
@@ -157,11 +169,10 @@ def gathered(
             scores.append([1.0] * len(masks))
             continue
         row = coarse.targets.index(index)
-        maps = torch.stack(logits[row::targets])  # (K, H, W)
-        there = (maps > 0).cpu().numpy()
+        there = torch.stack([each.logits > 0 for each in decoded[row::targets]]).cpu().numpy()  # (K, H, W)
         found.append(there)
         states.append([state_of(mask, coarse.points_px[k][index], view.size) for k, mask in enumerate(there)])
-        scores.append(expected_overlap(maps).tolist())
+        scores.append([each.expected for each in decoded[row::targets]])
     return TransferredMasks(tuple(found), np.array(states), np.array(scores))
 
 

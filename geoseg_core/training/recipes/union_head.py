@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from geoseg_core.config import setting
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig
 from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead
-from geoseg_core.cross_view.union_head.steps import training_logits
+from geoseg_core.cross_view.union_head.steps import training_output
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.geometry.tiny.model import FINE
 from geoseg_core.synthetic.config import WorldsConfig
@@ -52,6 +52,7 @@ def tiny_head() -> UnionHeadConfig:
         fusion_hidden=384,
         token_inner=48,
         token_hidden=192,
+        presence=True,
     )
 
 
@@ -101,7 +102,7 @@ class UnionHeadTask(PairsTask):
         return config_metadata(self.config.model)
 
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
-        """Focal and dice loss of the masks that are found in one of the views."""
+        """Focal and dice loss of the masks that are found in one of the views, and that of whether it shows them."""
         settings = self.config.pairs
         apart: ImagePairs | None = None
         if settings.kind == "image":
@@ -114,8 +115,8 @@ class UnionHeadTask(PairsTask):
             return {"total": no_loss(model)}
         inputs = self.shaken(self.head_input(batch, chosen, apart))
         assert isinstance(model, UnionHead)
-        logits = training_logits(model, inputs, refinements=max(self.config.model.refinements, 1))
-        return self.losses(logits, chosen.truth)
+        output = training_output(model, inputs, refinements=max(self.config.model.refinements, 1))
+        return self.losses(output, chosen.truth)
 
     def metrics(self, model: nn.Module, batch: Sample) -> dict[str, float]:
         """Mean overlap of masks of things that both views show, and that of the prior alone; in both directions, and
@@ -129,7 +130,7 @@ class UnionHeadTask(PairsTask):
             if not seen.any():
                 continue
             inputs = self.head_input(batch, chosen)
-            overlaps = overlap(model(inputs).logits > 0, chosen.truth)
+            overlaps = overlap(model(inputs).masks, chosen.truth)
             figures[f"iou_{name}"] = float(overlaps[seen].mean())
             if (~seen).any():
                 figures[f"nothing_{name}"] = float((overlaps[~seen] == 1).float().mean())
@@ -143,7 +144,7 @@ class UnionHeadTask(PairsTask):
         chosen = chosen_pairs(batch, 0, 1, self.config.pairs)
         found = torch.zeros_like(chosen.truth)
         if len(chosen.scenes):
-            found = model(self.head_input(batch, chosen)).logits > 0
+            found = model(self.head_input(batch, chosen)).masks
         return mask_rows(batch.images[chosen.scenes][:, :2], (chosen.masks, chosen.truth, found))
 
     def _looked_at(self, batch: Sample) -> Sample:

@@ -17,7 +17,7 @@ from geoseg_core.cross_view.config import HEADS
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig
 from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead
 from geoseg_core.cross_view.union_head.remembering import check_memory
-from geoseg_core.cross_view.union_head.steps import training_logits
+from geoseg_core.cross_view.union_head.steps import training_output
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.tiny.model import FINE, TinyOutput
@@ -129,7 +129,7 @@ class UnionMemoryTask(PairsTask):
             return {"total": no_loss(model)}
         looks = self._looks(batch, self.encoded(batch.images, sets), chosen, sets[:last])
         inputs = self._reminded(model, replace(looks, inputs=self.shaken(looks.inputs)), self.config.taught)
-        losses = self.losses(training_logits(self._head, inputs, refinements=self._refinements), chosen.truth)
+        losses = self.losses(training_output(self._head, inputs, refinements=self._refinements), chosen.truth)
         # Where all memories are lost, nothing is learned.
         return losses | {"total": losses["total"] + no_loss(model)}
 
@@ -147,7 +147,7 @@ class UnionMemoryTask(PairsTask):
             shown = chosen.truth.flatten(1).any(dim=1)
             kinds = {"iou": shown, "iou_hidden": shown & self._hidden(looks), "nothing": ~shown}
             for how, inputs in (("", self._reminded(model, looks)), ("_alone", looks.inputs)):
-                overlaps = overlap(self._head(inputs).logits > 0, chosen.truth)
+                overlaps = overlap(self._head(inputs).masks, chosen.truth)
                 for kind, rows in kinds.items():
                     if rows.any():
                         figures[f"{kind}{how}_{name}"] = float(overlaps[rows].mean())
@@ -160,7 +160,7 @@ class UnionMemoryTask(PairsTask):
         found = torch.zeros_like(chosen.truth)
         if len(chosen.scenes):
             looks = self._looks(batch, self.encoded(batch.images, sets), chosen, sets[:-1])
-            found = self._head(self._reminded(model, looks)).logits > 0
+            found = self._head(self._reminded(model, looks)).masks
         ways = torch.stack((chosen.sources, chosen.targets), dim=1)
         return mask_rows(batch.images[chosen.scenes[:, None], ways], (chosen.masks, chosen.truth, found))
 

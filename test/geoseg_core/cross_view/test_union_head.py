@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig
 from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead, sample_points, without_points
-from geoseg_core.cross_view.union_head.steps import training_logits
+from geoseg_core.cross_view.union_head.steps import training_output
 from geoseg_core.errors import BadInput
 from geoseg_core.weights.convert import convert
 
@@ -107,15 +107,30 @@ def test_refinements_repeat_the_call_with_the_clamped_mask() -> None:
 
 def test_a_step_learns_from_the_last_call_alone_and_from_half_without_feedback() -> None:
     head, pairs = head_of().train(), pairs_of(4)
-    logits = training_logits(head, pairs, 0.5, refinements=2)
+    logits = training_output(head, pairs, 0.5, refinements=2).logits
     with torch.no_grad():
         torch.testing.assert_close(logits[:2], head(pairs, refinements=0).logits[:2])
         torch.testing.assert_close(logits[2:], head(pairs, refinements=2).logits[2:], rtol=1e-4, atol=1e-5)
     logits[2:].sum().backward()
     gradient = head.prompt_encoder.src_point_pe.weight.grad
     assert gradient is not None and bool(torch.isfinite(gradient).all())
-    assert training_logits(head, pairs_of(1), 1.0).shape == (1, 12, 18)
-    assert training_logits(head, pairs_of(1), 0.0).shape == (1, 12, 18)
+    assert training_output(head, pairs_of(1), 1.0).logits.shape == (1, 12, 18)
+    assert training_output(head, pairs_of(1), 0.0).logits.shape == (1, 12, 18)
+
+
+def test_a_head_that_says_whether_an_object_is_there_finds_no_mask_where_it_is_not() -> None:
+    head, pairs = UnionHead(replace(SMALL, presence=True)).eval(), pairs_of(2)
+    last = head.presence.layers[-1]
+    torch.nn.init.zeros_(last.weight)
+    for bias, there in ((3.0, True), (-3.0, False)):
+        torch.nn.init.constant_(last.bias, bias)
+        with torch.inference_mode():
+            output = head(pairs)
+        assert output.presence is not None and output.presence.tolist() == [bias, bias]
+        torch.testing.assert_close(output.masks, (output.logits > 0) & there)
+    assert head_of()(pairs).presence is None
+    joint = training_output(head.train(), pairs_of(4), 0.5)
+    assert joint.presence is not None and joint.presence.shape == (4,)
 
 
 def test_features_are_sampled_corner_to_corner() -> None:
@@ -149,7 +164,7 @@ def test_a_checkpoint_as_published_is_converted_and_loaded(tmp_path: Path) -> No
     head = head_of()
     optimizer = torch.optim.AdamW(head.parameters())
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [8, 11])
-    training_logits(head, pairs_of()).sum().backward()
+    training_output(head, pairs_of()).logits.sum().backward()
     optimizer.step()
     saved = {"model": head.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
     torch.save(saved | {"epoch": 12}, tmp_path / "main_exp.pth")

@@ -197,6 +197,22 @@ def test_states_and_scores_by_hand() -> None:
     np.testing.assert_allclose(expected_overlap(logits), [0.7, 0, 2 / 2.25], atol=1e-4)
 
 
+def test_what_the_head_says_is_not_there_has_no_mask_and_is_not_visible(scene: VggtScene) -> None:
+    torch.manual_seed(0)
+    says, silent = UnionHead(replace(HEAD, presence=True)), UnionHead(HEAD)
+    silent.load_state_dict({name: each for name, each in says.state_dict().items() if not name.startswith("presence")})
+    torch.nn.init.zeros_(says.presence.layers[-1].weight)
+    plain = UnionHeadTransfer(silent, CONFIG)(scene, 0, marked())
+    for bias, chance in ((1.0986, 0.75), (-1.0986, 0.0)):
+        torch.nn.init.constant_(says.presence.layers[-1].bias, bias)
+        found = UnionHeadTransfer(says, CONFIG)(scene, 0, marked())
+        for view in (1, 2):
+            assert (found.masks[view] == plain.masks[view] & (chance > 0)).all()
+            np.testing.assert_allclose(found.scores[view], chance * plain.scores[view], rtol=1e-3)
+            if not chance:
+                assert (found.visibility[view] != Visibility.VISIBLE).all()
+
+
 @pytest.mark.skipif(not PARITY.is_dir(), reason="no ../shared/reference/vggt_s")
 def test_the_close_look_shows_what_the_released_code_shows() -> None:
     stored = load_file(PARITY / "D1_geometry.safetensors") | load_file(PARITY / "D1_images.safetensors")

@@ -74,7 +74,7 @@ def test_it_learns_what_it_is_shown_and_the_encoder_stays_as_it_is(task, batch):
         torch.manual_seed(step % 2)
         parts = task.loss(model, batch, step)
         values = {name: float(value.detach()) for name, value in parts.items()}
-        assert values["focal"] + values["dice"] == pytest.approx(values["total"], rel=1e-4)
+        assert values["focal"] + values["dice"] + values["presence"] == pytest.approx(values["total"], rel=1e-4)
         optimiser.zero_grad()
         parts["total"].backward()
         optimiser.step()
