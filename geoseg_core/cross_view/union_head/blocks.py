@@ -20,23 +20,15 @@ class Codes:
 
     Attributes:
         tokens: (B, T, C) the prompt tokens, added to tokens wherever they ask or are asked.
-        image_map: (1, C, h, 2w) codes of the image's cells.
+        image: (1, h * 2w, C) codes of the image's cells.
+        size: (h, 2w)
         bottleneck: (1, W, n, 2m) codes of the bottleneck's cells; None without fusion.
     """
 
     tokens: Tensor
-    image_map: Tensor
+    image: Tensor
+    size: tuple[int, int]
     bottleneck: Tensor | None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(h, 2w)"""
-        return self.image_map.shape[2], self.image_map.shape[3]
-
-    @property
-    def image(self) -> Tensor:
-        """(1, h * 2w, C)"""
-        return self.image_map.flatten(2).transpose(1, 2)
 
 
 class Fusion(nn.Module):

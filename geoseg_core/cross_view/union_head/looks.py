@@ -140,6 +140,7 @@ def whole_pairs(
     """All pairs, objects in turn, with the views as they were encoded."""
     maps = scene.matching_maps(source).float()
     priors = matched(scene, maps, marked, source, coarse.targets)
+    both = {target: maps[[source, target]] for target in coarse.targets}
     pairs = []
     for number, mask in enumerate(marked):
         points = coarse.anchors_px[number]
@@ -149,7 +150,7 @@ def whole_pairs(
             if config.prompts != "projected" and target != EGO:
                 found = spread_points(without_outliers(found, config.dropped), config.points)
             prior = priors[target][number] if target in priors else None
-            pairs.append(Pair(maps[[source, target]], mask, points, on_canvas(found, place), returning(place), prior))
+            pairs.append(Pair(both[target], mask, points, on_canvas(found, place), returning(place), prior))
     return pairs
 
 

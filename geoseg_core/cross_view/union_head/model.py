@@ -33,7 +33,7 @@ class HeadInput:
     """B pairs of views, an object in each.
 
     Attributes:
-        source_maps, target_maps: (B, C, h, w) features.
+        source_maps, target_maps: (B, C, h, w) features, or (1, C, h, w) if all pairs are of the same views.
         masks: (B, H, W) bool, the object in the source view; H = h * given_stride, W alike.
         source_points_px, target_points_px: (B, N, 2) and (B, M, 2) x, y in images H x W; N and M may be 0.
         sampled: (B, N, C) features of the source points; sampled from the map if None.
@@ -137,10 +137,10 @@ class UnionHead(nn.Module):
         Raises:
             BadInput: shapes that do not fit each other or the configuration.
         """
-        output: HeadOutput | None = None
-        for call in range(1 + (self.config.refinements if refinements is None else refinements)):
-            output = self.call(pairs, call, pairs.prior if output is None else self.resized_feedback(output.raw))
-        assert output is not None
+        pairs = self._given(pairs)
+        output = self._call(pairs, 0, pairs.prior)
+        for number in range(1, 1 + (self.config.refinements if refinements is None else refinements)):
+            output = self._call(pairs, number, self.resized_feedback(output.raw))
         return output
 
     def call(self, pairs: HeadInput, number: int = 0, feedback: Tensor | None = None) -> HeadOutput:
@@ -149,12 +149,20 @@ class UnionHead(nn.Module):
         Args:
             number: calls on the same pairs before this one.
             feedback: (B, 1, H, W) logits, from `resized_feedback`.
+
+        Raises:
+            BadInput: as for `forward`.
         """
+        return self._call(self._given(pairs), number, feedback)
+
+    def _given(self, pairs: HeadInput) -> HeadInput:
+        """The pairs with maps of the head's width."""
         self._check(pairs)
-        if self.config.input_width:
-            pairs = replace(
-                pairs, source_maps=self.input(pairs.source_maps), target_maps=self.input(pairs.target_maps)
-            )
+        if not self.config.input_width:
+            return pairs
+        return replace(pairs, source_maps=self.input(pairs.source_maps), target_maps=self.input(pairs.target_maps))
+
+    def _call(self, pairs: HeadInput, number: int, feedback: Tensor | None) -> HeadOutput:
         image = self.image_state(pairs, feedback)
         codes = self.codes(pairs, number)
         raw, token = self.mask_decoder(image, codes)
@@ -183,14 +191,17 @@ class UnionHead(nn.Module):
         stride = self.config.fusion_stride
         fusing = self.config.fusion != "none"
         bottleneck = self.prompt_encoder.bottleneck_cells((height // stride, width // stride)) if fusing else None
-        return Codes(self.prompt_tokens(pairs, number), self.prompt_encoder.cells((height, width)), bottleneck)
+        # Laid out as the image is: sums of different layouts are slow.
+        cells = self.prompt_encoder.cells((height, width)).flatten(2).transpose(1, 2).contiguous()
+        return Codes(self.prompt_tokens(pairs, number), cells, (height, 2 * width), bottleneck)
 
     def prompt_tokens(self, pairs: HeadInput, number: int) -> Tensor:
         """(B, 1 + N + M + N, C): mask token, source points, target points, features of the source points."""
         size = (pairs.masks.shape[1], pairs.masks.shape[2])
         sampled = pairs.sampled
         if sampled is None:
-            sampled = sample_points(pairs.source_maps, pairs.source_points_px, size)
+            maps = pairs.source_maps.expand(len(pairs.masks), -1, -1, -1)
+            sampled = sample_points(maps, pairs.source_points_px, size)
         features = self.prompt_encoder.point_features(sampled, number + 1 if self.config.accumulate else 1)
         points = self.prompt_encoder.points(pairs.source_points_px, pairs.target_points_px, size)
         mask_token = self.mask_decoder.mask_tokens.weight.expand(len(points), -1, -1)
@@ -198,12 +209,13 @@ class UnionHead(nn.Module):
 
     def _check(self, pairs: HeadInput) -> None:
         config, shape = self.config, tuple(pairs.source_maps.shape)
-        batch, width, *cells = shape
+        _, width, *cells = shape
         if width != config.given_width or tuple(pairs.target_maps.shape) != shape:
             raise BadInput(
                 f"expected maps (B, {config.given_width}, h, w) of both views, got {shape} and "
                 f"{tuple(pairs.target_maps.shape)}; take the features that the head was made for"
             )
+        batch = len(pairs.masks) if shape[0] == 1 else shape[0]
         size = (batch, *(config.given_stride * side for side in cells))
         if tuple(pairs.masks.shape) != size:
             raise BadInput(f"expected masks {size}, got {tuple(pairs.masks.shape)}; bring them to the network's size")

@@ -143,8 +143,9 @@ def network_mask(mask: np.ndarray, place: Placement, row: int) -> np.ndarray:
 
 
 def batch_of(pairs: Sequence[Pair], device: torch.device) -> HeadInput:
-    """Pairs as one input of the head."""
-    maps = torch.stack([pair.maps for pair in pairs]).to(device)
+    """Pairs as one input of the head; what pairs of the same views share is there once."""
+    shared = all(pair.maps is pairs[0].maps for pair in pairs)
+    maps = torch.stack([pair.maps for pair in (pairs[:1] if shared else pairs)]).to(device)
     masks = torch.from_numpy(np.stack([pair.mask for pair in pairs])).to(device, torch.bool)
     points = (
         np.stack([pair.source_points_px for pair in pairs]),

@@ -118,6 +118,15 @@ def test_a_step_learns_from_the_last_call_alone_and_from_half_without_feedback()
     assert training_output(head, pairs_of(1), 0.0).logits.shape == (1, 12, 18)
 
 
+def test_pairs_of_the_same_views_may_share_their_maps() -> None:
+    head, pairs = head_of(), pairs_of(3)
+    shared = replace(pairs, source_maps=pairs.source_maps[:1], target_maps=pairs.target_maps[:1])
+    apart = replace(pairs, source_maps=pairs.source_maps[:1].expand(3, -1, -1, -1),
+                    target_maps=pairs.target_maps[:1].expand(3, -1, -1, -1))  # fmt: skip
+    with torch.inference_mode():
+        torch.testing.assert_close(head(shared).logits, head(apart).logits)
+
+
 def test_a_head_that_says_whether_an_object_is_there_finds_no_mask_where_it_is_not() -> None:
     head, pairs = UnionHead(replace(SMALL, presence=True)).eval(), pairs_of(2)
     last = head.presence.layers[-1]
