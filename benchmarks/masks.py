@@ -53,7 +53,7 @@ def main() -> None:
         ):
             scene = encoder.encode(frames)
             masks = squares(frames.views[0].size, arguments.objects)
-            maps = scene.matching_maps(0).float()
+            maps = list(scene.matching_maps(0).float())
             asked = [
                 Asked(number, Sighting(maps[view], in_network(mask, scene, view)), view)
                 for number, mask in enumerate(masks)

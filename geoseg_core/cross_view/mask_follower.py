@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from geoseg_core.cross_view.agreement import with_agreement
 from geoseg_core.cross_view.carrier import Asked, Found, MaskCarrier, Sighting, in_network, nothing
@@ -101,7 +102,7 @@ class MaskFollower:
             Found(masks[0], in_network(masks[0], scene, view), float(transfer.scores[view, 0]))
             for view, masks in enumerate(transfer.masks)
         ]
-        thing.sightings = self._kept(scene, moment, thing, found)
+        thing.sightings = self._kept(scene, moment, thing, found, features_of(scene))
         if is_correction:
             self._replay(thing, prompt.camera)
         self.carrier.remember(object_id, thing.sightings, self._frame, prompt.camera)
@@ -204,9 +205,9 @@ class MaskFollower:
         found = self._over_time(scene)
         self._between_views(scene, found)
         self._history.add(scene, found)
-        result = {}
+        maps, result = features_of(scene), {}
         for number, thing in self._things.items():
-            kept = self._kept(scene, moment, thing, found[number])
+            kept = self._kept(scene, moment, thing, found[number], maps)
             thing.sightings |= kept
             self.carrier.remember(number, kept, self._frame)
             masks = [
@@ -251,14 +252,18 @@ class MaskFollower:
                         found[number][view] = Found(mask, in_network(mask, scene, view), score)
 
     def _kept(
-        self, scene: MatchedScene, moment: Moment, thing: FollowedMask, found: Sequence[Found]
+        self, scene: MatchedScene, moment: Moment, thing: FollowedMask, found: Sequence[Found], maps: list[Tensor]
     ) -> dict[str, Sighting]:
-        """The masks that are trusted, by camera; the thing is where they show it."""
-        maps, points, kept = scene.matching_maps(0).float(), [], {}
+        """The masks that are trusted, by camera; the thing is where they show it.
+
+        Args:
+            maps: the features of each view, which all things share.
+        """
+        points, kept = [], {}
         for index, (each, camera) in enumerate(zip(found, scene.frames.cameras, strict=True)):
             if each.score < self.config.least_score or not each.seen.any():
                 continue
-            kept[camera] = Sighting(maps[index].clone(), each.seen, each.score, index == 0)
+            kept[camera] = Sighting(maps[index], each.seen, each.score, index == 0)
             shown = moment.scene.views[index].points[each.mask]
             points.append(shown[np.isfinite(shown[:, 0])])
             thing.last_seen_ns = scene.frames.stamp_ns
@@ -284,14 +289,14 @@ class MaskFollower:
                 return
             if mask_iou(found.seen, past.seen[thing.object_id][source]) > SAME:
                 return
-            maps = past.scene.matching_maps(0).float()
-            sighting = Sighting(maps[source].clone(), found.seen, found.score, source == 0)
+            maps = features_of(past.scene)
+            sighting = Sighting(maps[source], found.seen, found.score, source == 0)
             carried = self.carrier.between_views(past.scene, source, found.mask[None])
             for view, other in enumerate(cameras):
                 score = float(carried.scores[view, 0])
                 if other not in thing.sightings and score >= self.config.least_score:
                     seen = in_network(carried.masks[view][0], past.scene, view)
-                    thing.sightings[other] = Sighting(maps[view].clone(), seen, score, view == 0)
+                    thing.sightings[other] = Sighting(maps[view], seen, score, view == 0)
 
     def _states(self, moment: Moment, thing: FollowedMask, found: Sequence[Found]) -> list[Visibility]:
         views = moment.scene.views
@@ -325,6 +330,11 @@ class MaskFollower:
         masks = with_agreement(scene.views, [view.masks[0] for view in given], moment.labels)
         views = tuple(ViewMasks(view.camera, (mask,)) for view, mask in zip(given, masks, strict=True))
         return PromptResult(scene.frames, object_id, views, cloud, measured, scene.scale)
+
+
+def features_of(scene: MatchedScene) -> list[Tensor]:
+    """Features (C, h, w) of each view, each in a memory of its own: what is kept of one view does not keep the rest."""
+    return [each.clone() for each in scene.matching_maps(0).float()]
 
 
 def can_meet(sighting: Sighting, scene: MatchedScene, view: int) -> bool:

@@ -30,18 +30,24 @@ class UnionHeadCarrier(Forgetful):
     @torch.inference_mode()
     def over_time(self, scene: MatchedScene, asked: Sequence[Asked], frame: int = 0) -> list[Found]:
         """Objects as their cameras saw them before; all of them are decoded together."""
-        pairs = [self._pair(scene, each.sighting, each.view) for each in asked]
-        return self._found(pairs)
+        return self._found(self._pairs(scene, asked))
 
     def _found(self, pairs: Sequence[Pair]) -> list[Found]:
         return [found_of(decoded, self.transfer.score(decoded)) for decoded in self.transfer.decode(pairs)]
 
-    def _pair(self, scene: MatchedScene, sighting: Sighting, view: int) -> Pair:
-        both = sighted(scene, sighting, view)
-        points, matched, _ = matched_anchors(scene, both, sighting.mask, view, self.transfer.config.views.points)
-        priors = scene.encoder.matched_masks(both, sighting.mask[None])
-        prior = None if priors is None else priors[0]
-        return Pair(both, sighting.mask, points, matched, returning(scene.placements[view]), prior)
+    def _pairs(self, scene: MatchedScene, asked: Sequence[Asked]) -> list[Pair]:
+        """The pairs of all that is asked; what a camera saw at one moment is compared with its view now once."""
+        found: dict[int, Pair] = {}
+        for rows in seen_together(asked):
+            sighting, view = asked[rows[0]].sighting, asked[rows[0]].view
+            masks = np.stack([asked[row].sighting.mask for row in rows])
+            both, back = sighted(scene, sighting, view), returning(scene.placements[view])
+            priors = scene.encoder.matched_masks(both, masks)
+            for place, row in enumerate(rows):
+                points, matched, _ = matched_anchors(scene, both, masks[place], view, self.transfer.config.views.points)
+                prior = None if priors is None else priors[place]
+                found[row] = Pair(both, masks[place], points, matched, back, prior)
+        return [found[row] for row in range(len(asked))]
 
 
 class RemindedCarrier(UnionHeadCarrier):
@@ -66,7 +72,7 @@ class RemindedCarrier(UnionHeadCarrier):
     @torch.inference_mode()
     def over_time(self, scene: MatchedScene, asked: Sequence[Asked], frame: int = 0) -> list[Found]:
         """Objects as their cameras saw them before; all of them are decoded together."""
-        pairs = [self._pair(scene, each.sighting, each.view) for each in asked]
+        pairs = self._pairs(scene, asked)
         cameras = [scene.frames.views[each.view].camera for each in asked]
         return self._found(self.reminder.reminded(pairs, [each.object_id for each in asked], cameras, frame))
 
@@ -87,6 +93,14 @@ class RemindedCarrier(UnionHeadCarrier):
     def reset(self) -> None:
         """Remember nothing."""
         self.reminder.bank.clear()
+
+
+def seen_together(asked: Sequence[Asked]) -> list[list[int]]:
+    """Rows of what is asked in the same view with the same features of its camera."""
+    rows: dict[tuple[int, int], list[int]] = {}
+    for row, each in enumerate(asked):
+        rows.setdefault((id(each.sighting.maps), each.view), []).append(row)
+    return list(rows.values())
 
 
 def found_of(decoded: Decoded, score: float) -> Found:
