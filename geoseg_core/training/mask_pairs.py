@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from geoseg_core.config import setting
-from geoseg_core.cross_view.union_head.model import HeadInput, HeadOutput, without_points
+from geoseg_core.cross_view.union_head.model import HeadInput, HeadOutput
 from geoseg_core.cross_view.union_head.remembering import anchors_of
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
@@ -36,9 +36,7 @@ class MaskPairsConfig:
     objects: int = setting(4, "objects of a pair of views, at most; chosen by chance in training", low=1)
     least_px: int = setting(24, "pixels of an object in the source view, at least", "px", 1)
     anchors: int = setting(5, "points that stand for a mask", low=1)
-    guided: bool = setting(True, "whether those points, and where they are in the target, guide the head")
     shaken_px: float = setting(2.0, "points of the target are moved by so much, at most, while training", "px", 0.0)
-    prior: bool = setting(True, "whether the first call sees the mask that the descriptors alone match")
     focal: float = setting(20.0, "share of the focal loss", low=0.0)
     dice: float = setting(1.0, "share of the dice loss", low=0.0)
     presence: float = setting(0.5, "share of the loss of whether the target shows the object, where the head says so",
@@ -103,9 +101,8 @@ class PairsTask(SourceTask):
         coarse = torch.where(away, levelled(coarse[0]), coarse[0]), torch.where(away, levelled(coarse[1]), coarse[1])
         followed = apart.moved(start, chosen.scenes) if apart else follow(coarse, fine, output.nowhere, start)[0]
         maps = output.maps
-        prior = carried(coarse, output.nowhere, chosen.masks[:, None]) if self.pairs.prior else None
-        inputs = HeadInput(maps[start_at], maps[end_at], chosen.masks, start, followed, prior=prior)
-        return inputs if self.pairs.guided else without_points(inputs)
+        prior = carried(coarse, output.nowhere, chosen.masks[:, None])
+        return HeadInput(maps[start_at], maps[end_at], chosen.masks, start, followed, prior=prior)
 
     def shaken(self, inputs: HeadInput) -> HeadInput:
         """With the points of the target a little beside their places."""

@@ -45,6 +45,10 @@ class UnionHeadConfig:
     accumulate: bool = setting(True, "each call adds the source-point vector to the sampled features once more, as the "
                                "released checkpoint was trained")  # fmt: skip
     refinements: int = setting(1, "calls with the mask of the call before", low=0)
+    guided: bool = setting(True, "whether points that stand for a mask, and where they are in the target, guide the "
+                           "head; one made without them looks at none")  # fmt: skip
+    prior: bool = setting(True, "whether the first call sees the mask that the encoder itself matches, if it does "
+                          "match masks")  # fmt: skip
 
     @property
     def given_width(self) -> int:

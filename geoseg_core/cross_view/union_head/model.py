@@ -9,7 +9,8 @@
 With `presence`, which the published head has not, another MLP(T_0) says whether the target shows the object at all.
 
 A call may be repeated with its own mask as feedback, which refines it. Where the paper and the released code differ,
-see config.py. Any size of image will do whose feature map the bottleneck's stride divides.
+see config.py. A head made without points or prior does not look at those that it is given. Any size of image will do
+whose feature map the bottleneck's stride divides.
 """
 
 from dataclasses import dataclass, replace
@@ -148,16 +149,21 @@ class UnionHead(nn.Module):
 
         Args:
             number: calls on the same pairs before this one.
-            feedback: (B, 1, H, W) logits, from `resized_feedback`.
+            feedback: (B, 1, H, W) logits, from `resized_feedback`; without, the prior is seen.
 
         Raises:
             BadInput: as for `forward`.
         """
-        return self._call(self._given(pairs), number, feedback)
+        pairs = self._given(pairs)
+        return self._call(pairs, number, pairs.prior if feedback is None else feedback)
 
     def _given(self, pairs: HeadInput) -> HeadInput:
-        """The pairs with maps of the head's width."""
+        """The pairs with maps of the head's width, and without the points or the prior that it is not made for."""
         self._check(pairs)
+        if not self.config.guided:
+            pairs = without_points(pairs)
+        if not self.config.prior:
+            pairs = replace(pairs, prior=None)
         if not self.config.input_width:
             return pairs
         return replace(pairs, source_maps=self.input(pairs.source_maps), target_maps=self.input(pairs.target_maps))

@@ -6,6 +6,7 @@ Refined samples get their first calls without gradients; only the last call of e
 from dataclasses import fields, replace
 
 import torch
+from torch import Tensor
 
 from geoseg_core.cross_view.union_head.model import HeadInput, HeadOutput, UnionHead
 
@@ -16,8 +17,7 @@ def training_output(head: UnionHead, pairs: HeadInput, plain_share: float = 0.5,
     plain = int(batch * plain_share)
     parts = []
     if plain:
-        first = part_of(pairs, slice(0, plain))
-        parts.append(head.call(first, feedback=first.prior))
+        parts.append(head.call(part_of(pairs, slice(0, plain))))
     if plain < batch:
         parts.append(refined(head, part_of(pairs, slice(plain, batch)), refinements))
     return joined(parts)
@@ -25,7 +25,7 @@ def training_output(head: UnionHead, pairs: HeadInput, plain_share: float = 0.5,
 
 def refined(head: UnionHead, pairs: HeadInput, refinements: int) -> HeadOutput:
     """What is said in the last of 1 + `refinements` calls; the ones before leave no gradients."""
-    feedback = pairs.prior
+    feedback: Tensor | None = None
     with torch.no_grad():
         for number in range(refinements):
             feedback = head.resized_feedback(head.call(pairs, number, feedback).raw)

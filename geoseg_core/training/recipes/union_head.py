@@ -134,8 +134,8 @@ class UnionHeadTask(PairsTask):
             figures[f"iou_{name}"] = float(overlaps[seen].mean())
             if (~seen).any():
                 figures[f"nothing_{name}"] = float((overlaps[~seen] == 1).float().mean())
-            if inputs.prior is not None:
-                figures[f"iou_prior_{name}"] = float(overlap(inputs.prior[:, 0] > 0, chosen.truth)[seen].mean())
+            assert inputs.prior is not None
+            figures[f"iou_prior_{name}"] = float(overlap(inputs.prior[:, 0] > 0, chosen.truth)[seen].mean())
         return figures
 
     def picture(self, model: nn.Module, batch: Sample) -> np.ndarray:

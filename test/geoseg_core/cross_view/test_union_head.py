@@ -11,6 +11,7 @@ from geoseg_core.cross_view.union_head.config import UnionHeadConfig
 from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead, sample_points, without_points
 from geoseg_core.cross_view.union_head.steps import training_output
 from geoseg_core.errors import BadInput
+from geoseg_core.weights.chosen import config_metadata, stored_config
 from geoseg_core.weights.convert import convert
 
 SMALL = UnionHeadConfig(
@@ -68,6 +69,24 @@ def test_points_can_be_left_out() -> None:
     head, pairs = head_of(), pairs_of()
     torch.testing.assert_close(head(without_points(pairs)).logits, head(pairs_of(points=0)).logits)
     assert not torch.allclose(head(without_points(pairs)).logits, head(pairs).logits, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_head_made_without_points_or_prior_does_not_look_at_them(tmp_path: Path) -> None:
+    pairs, prior = pairs_of(), torch.full((3, 1, 12, 18), 8.0)
+    given = replace(pairs, prior=prior)
+    for made, seen in (
+        ({"guided": False}, replace(without_points(pairs), prior=prior)),
+        ({"prior": False}, pairs),
+        ({"guided": False, "prior": False}, without_points(pairs)),
+    ):
+        config = replace(SMALL, **made)
+        path = tmp_path / "head.safetensors"
+        save_file(head_of(config).state_dict(), path, config_metadata(config))
+        loaded = UnionHead.from_checkpoint(path, stored_config(path, UnionHeadConfig()))
+        torch.testing.assert_close(loaded(given).logits, head_of()(seen).logits)
+        torch.testing.assert_close(training_output(loaded, given).logits, training_output(head_of(), seen).logits)
+        assert not torch.allclose(loaded(given, 0).logits, head_of()(given, 0).logits, atol=1e-4)
 
 
 @torch.inference_mode()
