@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from small_bag import write_small_bag
 
+from geoseg_core.training.recipes.union_head import tiny_head
+from geoseg_core.weights.chosen import stored_config
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -52,3 +55,27 @@ def test_clustering(tmp_path, ros_environment):
     assert [row["way"] for row in record["rows"]] == ["sample", "whole", "sample"]
     assert all(row["seconds"] > 0 and row["truth_ari"] > 0.8 for row in record["rows"])
     assert record["settings"]["views"] == 4 and record["machine"]["cpu"]
+
+
+def test_ablation(bag, tmp_path, ros_environment):
+    small = {"width": 16, "heads": 2, "fusion_width": 24, "fusion_inner": 8, "fusion_hidden": 32, "token_inner": 8}
+    values = {f"model.{name}": value for name, value in small.items()}
+    values |= {"data.worlds.width": 64, "data.worlds.height": 48, "loop.batch": 2, "loop.final_samples": 2}
+    words = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    words += ["--minutes", "0.01", "--variants", "plain", "complete", "stride_4", "--data", bag, "--pairs", "1"]
+    runs = tmp_path / "runs"
+    record = run("ablation", tmp_path, ros_environment, runs, *words)
+    uses = [(row["head"], row["refinements"], row["points"]) for row in record["rows"]]
+    swept = [*((refinements, 5) for refinements in range(4)), *((1, points) for points in (1, 3, 8))]
+    assert uses == [("plain", 0, 5), *(("complete", *use) for use in swept)]
+    # A bottleneck of 32 px does not divide views of 48.
+    assert set(record["settings"]["trainings"]) == {"plain", "complete"}
+    plain = runs / "plain" / "weights.safetensors"
+    sizes = stored_config(plain, tiny_head())
+    assert (sizes.fusion, sizes.guided, sizes.prior) == ("none", False, False)
+    before = plain.stat().st_mtime_ns
+    words += ["--complete", runs / "complete" / "weights.safetensors"]
+    again = run("ablation", tmp_path, ros_environment, runs, *words)
+    assert plain.stat().st_mtime_ns == before
+    found = {row["head"]: row["ego_to_exo_iou"] for row in again["rows"] if not row["refinements"]}
+    assert found["complete"] == found["given"]
