@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 
 from geoseg_core.evaluation.evaluator import SetFigures
-from geoseg_core.evaluation.masks import Bin
+from geoseg_core.evaluation.masks import Bin, calibration_error
 from geoseg_core.evaluation.pictures import colour_of
 
 matplotlib.use("Agg")
@@ -15,6 +15,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 
+# Areas of dots that stand for numbers of masks, in square points.
+SMALLEST_DOT, ALL_DOTS = 10, 800
 TITLES = {"ego_to_exo": "ego → exo", "exo_to_ego": "exo → ego"}
 
 
@@ -31,14 +33,19 @@ def write_plots(folder: Path, history: Sequence[SetFigures], samples: Mapping[st
 
 
 def write_reliability(path: Path, curves: Mapping[str, Sequence[Bin]]) -> Path:
-    """Write how the reached IoU depends on the expected one, a curve for each method; return the path."""
+    """Write how the reached IoU depends on the expected one, a curve for each method that found masks, with its
+    calibration error (ECE); return the path."""
     figure, panel = plt.subplots(figsize=(7, 6), layout="constrained")
-    panel.plot([0, 1], [0, 1], ":", color="grey")
+    panel.plot([0, 1], [0, 1], ":", color="grey", label="as expected")
     for position, (name, bins) in enumerate(curves.items()):
-        x, y = [each.expected for each in bins], [each.reached for each in bins]
-        panel.plot(x, y, "-", lw=1.2, color=_colour(position), label=name)
-        panel.scatter(x, y, [10 + each.count for each in bins], color=[_colour(position)])
-    panel.set(xlabel="expected IoU", ylabel="reached IoU (area of a dot: number of masks)", xlim=(0, 1), ylim=(0, 1))
+        if (error := calibration_error(bins)) is None:
+            continue
+        x, y, count = zip(*((each.expected, each.reached, each.count) for each in bins), strict=True)
+        label = f"{name}: ECE {error:.3f}, {sum(count)} masks"
+        panel.plot(x, y, "-", lw=1.2, color=_colour(position), label=label)
+        area = SMALLEST_DOT + ALL_DOTS * np.array(count) / sum(count)
+        panel.scatter(x, y, area, color=[_colour(position)], alpha=0.7)
+    panel.set(xlabel="expected IoU", ylabel="reached IoU (area of a dot: share of the masks)", xlim=(0, 1), ylim=(0, 1))
     panel.grid(alpha=0.3)
     panel.legend(fontsize=8)
     return _save(path, figure)

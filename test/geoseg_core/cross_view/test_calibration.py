@@ -1,5 +1,7 @@
 """What a head expects of its masks, corrected by what it reached."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 from geoseg_core.cross_view.calibration import Calibration, fitted, stored_calibration
+from geoseg_core.cross_view.union_head.config import UnionHeadConfig
+from geoseg_core.cross_view.union_head.model import UnionHead
 from geoseg_core.errors import BadInput
+from geoseg_core.training.recipes.union_head import tiny_head
+from geoseg_core.weights.chosen import config_metadata, stored_config
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_values_between_knots_by_hand() -> None:
@@ -49,6 +57,18 @@ def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str) -> None:
     save_file({"a": torch.zeros(1)}, path, {"calibration": text})
     with pytest.raises(BadInput, match="calibration"):
         stored_calibration(path)
+
+
+def test_a_head_is_corrected_and_a_picture_shows_how_much_better_it_knows_itself(tmp_path: Path) -> None:
+    path = tmp_path / "head.safetensors"
+    torch.manual_seed(0)
+    save_file(UnionHead(tiny_head()).state_dict(), path, config_metadata(tiny_head()))
+    script = ROOT / "scripts" / "calibrate_head.py"
+    words = [sys.executable, str(script), str(path), "--data", "worlds:0-3"]
+    said = subprocess.run(words, check=True, cwd=ROOT, capture_output=True, text=True, timeout=120).stdout
+    assert stored_calibration(path) != Calibration() and stored_config(path, UnionHeadConfig()) == tiny_head()
+    picture = tmp_path / "head_reliability.png"
+    assert f"written: {picture}" in said and picture.stat().st_size > 5_000
 
 
 def test_too_few_masks_tell_nothing() -> None:
