@@ -79,3 +79,13 @@ def test_ablation(bag, tmp_path, ros_environment):
     assert plain.stat().st_mtime_ns == before
     found = {row["head"]: row["ego_to_exo_iou"] for row in again["rows"] if not row["refinements"]}
     assert found["complete"] == found["given"]
+
+
+def test_memory(bag, tmp_path, ros_environment):
+    words = ("--frames", "200", "--objects", "1", "--views", "ego", "--sets", "2")
+    record = run("memory", tmp_path, ros_environment, bag, *words)
+    assert [row["frames"] for row in record["rows"]] == ["1-100", "1-100", "101-200"]
+    assert all(row["both_ms"] > 0 and row["ratio"] > 0 for row in record["rows"])
+    first, *others = (row["bank_mib"] for row in record["rows"])
+    assert first > 0 and all(each == first for each in others)
+    assert (tmp_path / "memory.png").stat().st_size > 5_000
