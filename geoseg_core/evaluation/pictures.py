@@ -14,6 +14,7 @@ from geoseg_core.results import ObjectMask
 MASK_WEIGHT = 0.45
 OUTLINE_PX = 2
 TITLE_PX = 24
+CAPTION_SCALE, CAPTION_PX = 0.45, 14
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 GOLDEN_RATIO = 0.6180339887498949
 
@@ -69,8 +70,9 @@ def overlay(image: np.ndarray, labels: np.ndarray, names: Mapping[int, str] | No
         cv2.copyTo(cv2.addWeighted(region, 1 - MASK_WEIGHT, tint, MASK_WEIGHT, 0), mask, region)
         edge = mask - cv2.erode(mask, np.ones((2 * OUTLINE_PX + 1,) * 2, np.uint8), borderValue=0)
         cv2.copyTo(tint, edge, region)
-    for each, box in boxes.items():
-        _caption(picture, labels, each, box, (names or {}).get(each) or str(each))
+    captions = {each: (names or {}).get(each) or str(each) for each in ids}
+    for each, place in _caption_places(labels, boxes, captions).items():
+        write(picture, captions[each], place, centred=True)
     return picture
 
 
@@ -84,13 +86,27 @@ def _padded_box(labels: np.ndarray, object_id: int) -> tuple[slice, slice]:
     return slice(max(top - 1, 0), top + height + 1), slice(max(left - 1, 0), left + width + 1)
 
 
-def _caption(picture: np.ndarray, labels: np.ndarray, object_id: int, box: tuple[slice, slice], text: str) -> None:
-    """Write the caption over the deepest place of the mask, inside the picture."""
-    u, v = deepest_pixel(labels[box] == object_id).astype(int)
-    write(picture, text, (u + box[1].start, v + box[0].start), centred=True)
+def _caption_places(
+    labels: np.ndarray, boxes: Mapping[int, tuple[slice, slice]], captions: Mapping[int, str]
+) -> dict[int, tuple[int, int]]:
+    """Centres (u, v) of the captions: over the deepest place of each mask, or below a caption that is there already."""
+    places: dict[int, tuple[int, int]] = {}
+    widths = {each: cv2.getTextSize(text, FONT, CAPTION_SCALE, 1)[0][0] for each, text in captions.items()}
+    for each, (rows, columns) in boxes.items():
+        u, v = deepest_pixel(labels[rows, columns] == each).astype(int)
+        u, v = int(u) + columns.start, int(v) + rows.start
+        while any(
+            abs(v - there[1]) < CAPTION_PX and 2 * abs(u - there[0]) < widths[each] + widths[other]
+            for other, there in places.items()
+        ):
+            v += 1
+        places[each] = u, v
+    return places
 
 
-def write(picture: np.ndarray, text: str, place: tuple[int, int], centred: bool = False, scale: float = 0.45) -> None:
+def write(
+    picture: np.ndarray, text: str, place: tuple[int, int], centred: bool = False, scale: float = CAPTION_SCALE
+) -> None:
     """White text with a dark rim, in place; `place` (u, v) is its left foot, or its centre."""
     (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
     u, v = (place[0] - width // 2, place[1] + height // 2) if centred else place

@@ -34,6 +34,14 @@ def test_overlay_writes_a_caption_in_white():
     assert (picture[20:40, 20:60] == 255).all(2).any()
 
 
+def test_captions_do_not_stand_on_each_other():
+    labels = np.zeros((60, 80), np.uint16)
+    labels[10:50, 20:40], labels[10:50, 40:60] = 1, 2
+    picture = overlay(np.zeros((60, 80, 3), np.uint8), labels, {1: "mug", 2: "mug"})
+    written = np.flatnonzero((picture == 255).all(2).any(1))
+    assert np.flatnonzero(np.diff(written) > 1).tolist() == [4]  # two lines of five rows each
+
+
 def test_overlay_without_labels_is_a_copy():
     image = np.arange(60 * 80 * 3, dtype=np.uint8).reshape(60, 80, 3)
     picture = overlay(image, np.zeros((60, 80), np.uint16))
