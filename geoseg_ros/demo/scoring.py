@@ -119,6 +119,9 @@ class Scores:
             self.prompts.add("one_click", truths, predicted)
 
     def _add_instances(self, labelled: LabelledSet, follower: Follower, figures: SetFigures) -> None:
+        scores = follower.scores.get(labelled.frames.stamp_ns)
+        if scores is None:  # no instances were published: the labels are those of the followed objects alone
+            return
         truth, predicted = [], []
         for view in labelled.frames.views:
             runs = follower.labels.get((view.camera, view.stamp_ns))
@@ -126,7 +129,6 @@ class Scores:
                 truth.append(labelled.labels[view.camera])
                 predicted.append(runs.image())
         if truth:
-            scores = follower.scores.get(labelled.frames.stamp_ns, {})
             fits = self.instances.add(overlap(truth, predicted), scores)
             figures.ids.update({self.names[truth_id]: chosen for truth_id, chosen in fits.items()})
 

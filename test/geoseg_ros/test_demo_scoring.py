@@ -37,6 +37,7 @@ def collected(sets, published):
         follower.masks[frames.stamp_ns] = masks_to_msg(SceneResult(frames, views, None), "world", "rgbd")
         for view in frames.views:
             follower.labels[view.camera, view.stamp_ns] = LabelRuns.of(sets[number].labels[view.camera] * 10)
+        follower.scores[frames.stamp_ns] = {}
     return follower
 
 
@@ -72,6 +73,15 @@ def test_figures_by_hand(sets):
     assert (scores.received, scores.processed) == (4, 3)
     assert instants[3] is None
     assert [np.count_nonzero(each.labels[1] == FOLLOWED_AS) for each in instants[:3]] == [300, 400, 200]
+
+
+def test_labels_of_followed_objects_alone_are_no_instances(sets):
+    scores, follower = Scores(OBJECTS), collected(sets, (0, 1, 2))
+    follower.scores.clear()
+    for each in sets:
+        scores.add(each, follower, [], "ego")
+    assert scores.report("tiny")["instances"]["tiny"]["ap50"] is None
+    assert not any(each.ids for each in scores.history)
 
 
 @pytest.mark.parametrize("rows", [[[0, 0, 5], [5, 5, 0]], [[7]], [[1, 2], [3, 4]]])
