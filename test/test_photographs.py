@@ -36,7 +36,8 @@ def test_the_desk_becomes_one_camera(shared_data, tmp_path):
 @pytest.mark.parametrize(("write_scene", "cameras"), [(write_room_scene, 3), (write_desk_scene, 1)])
 def test_photographs_go_through_the_live_nodes(shared_data, tmp_path, ros_environment, capsys, write_scene, cameras):
     write_bag(write_scene(shared_data, tmp_path), tmp_path / "bag", sets=10)
-    assert cli.main(["demo", str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 0
+    words = ["--out", str(tmp_path / "out"), "--set", "pipeline.geometry.encoder=rgbd"]
+    assert cli.main(["demo", str(tmp_path / "bag"), *words]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["sets"]["received"] == 10 and report["sets"]["processed"] >= 2
     text = capsys.readouterr().out

@@ -1,9 +1,13 @@
-"""`geoseg demo [BAG]`: replay a bag into the live nodes, follow three objects, print what came of it."""
+"""`geoseg demo [BAG]`: replay a bag into the live nodes, follow three objects, print what came of it.
+
+Without settings of the caller's it does so twice: with the small network on the images alone, then with RGB-D cameras.
+"""
 
 import argparse
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +15,18 @@ from tqdm import tqdm
 
 from geoseg_core.commands.evaluate import SAMPLE_BAG, expected_sets
 from geoseg_core.config import build_from_words
+from geoseg_core.datasets.bag_file import BagFile
+from geoseg_core.datasets.bag_format import CAMERA_INFO, SUFFIXES
 from geoseg_core.datasets.rosbag import BagSequence
-from geoseg_core.datasets.truth import TruthObject
+from geoseg_core.datasets.truth import LabelledSet, TruthObject
 from geoseg_core.errors import GeosegError
+from geoseg_core.evaluation.cross_view import DIRECTIONS
 from geoseg_core.evaluation.evaluator import unique_names
 from geoseg_core.evaluation.gallery import Gallery
 from geoseg_core.evaluation.machine import percentiles
 from geoseg_core.evaluation.plots import write_plots
 from geoseg_core.evaluation.report import make_report, write_report
-from geoseg_core.pipeline import PipelineConfig
+from geoseg_core.pipeline import TASKS, PipelineConfig
 from geoseg_core.resources import resource
 from geoseg_ros.environment import set_ros_environment
 
@@ -29,13 +36,43 @@ if TYPE_CHECKING:
 INTERRUPTED = 128 + signal.SIGINT
 
 
+@dataclass(frozen=True)
+class Plan:
+    """One live run.
+
+    Attributes:
+        overrides: parameters of the node, as NAME=VALUE.
+        folder: where its files go, below the demo's folder; empty for that folder itself.
+        images_alone: whether neither depth nor tf is played, and objects are marked by boxes in place of clicks.
+    """
+
+    overrides: tuple[str, ...] = ()
+    folder: str = ""
+    images_alone: bool = False
+
+
+# Instances by their shape are of no use with the small network's depth.
+IMAGES_ALONE = Plan(("pipeline.geometry.encoder=tiny", "pipeline.tasks=[cross_view, prompts]"), images_alone=True)
+BASELINE = Plan(folder="rgbd")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: its report, what else is to be said, and the files that were written."""
+
+    report: dict[str, Any]
+    notes: tuple[str, ...]
+    written: tuple[Path, ...]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the bag and where the results go."""
     parser.add_argument("bag", type=Path, nargs="?", help="bag of the documented format (default: the sample bag)")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for report, pictures and logs")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
-        help="a parameter of the node, such as pipeline.geometry.encoder=vggt; repeatable",
+        help="a parameter of the node, such as pipeline.geometry.encoder=vggt; repeatable; there is one run then, "
+        "in place of one on images alone and one with RGB-D cameras",
     )  # fmt: skip
 
 
@@ -48,10 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     set_ros_environment()
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     # rclpy reads the environment when it is loaded.
-    from geoseg_ros.demo.live import run_live
-    from geoseg_ros.demo.script import choose_requests, first_complete, stand_in_truth
+    from geoseg_ros.demo.script import first_complete, stand_in_truth
 
-    arguments.out.mkdir(parents=True, exist_ok=True)
     sequence = BagSequence(arguments.bag or resource(SAMPLE_BAG))
     objects = sequence.objects
     first, names = first_complete(sequence, with_labels=bool(objects)), unique_names(objects)
@@ -59,17 +94,58 @@ def run(arguments: argparse.Namespace) -> int:
         print("the bag has no ground truth: three of the instances found in its first set are followed, without IoU")
         objects = ()
         first, names = stand_in_truth(first, pipeline_config(arguments.overrides))
-    requests = choose_requests(first, names, sequence.cameras[0])
     print(f"demo: {sequence.path}, {', '.join(sequence.cameras)}, ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}")
+    plans = (Plan(tuple(arguments.overrides)),) if arguments.overrides else (IMAGES_ALONE, BASELINE)
     try:
-        live = run_live(sequence, requests, arguments.out, arguments.overrides)
+        outcomes = [play(plan, sequence, objects, (first, names), arguments.out) for plan in plans]
     except KeyboardInterrupt:
         print("\ndemo: interrupted; its processes have ended")
         return INTERRUPTED
-    report, written = measure(sequence, objects, live, arguments.out)
-    print("\n".join([*table(report, [each.name for each in requests]), *live.notes]))
-    print("\n".join(f"written: {each}" for each in written))
+    reports = [each.report for each in outcomes]
+    write_report(arguments.out / "report.json", side_by_side(reports))
+    notes = [note for each in outcomes for note in each.notes]
+    written = [f"written: {path}" for each in outcomes for path in each.written]
+    print("\n".join([*table(reports), *notes, *written]))
     return 0
+
+
+def play(
+    plan: Plan,
+    sequence: BagSequence,
+    objects: Sequence[TruthObject],
+    marked: tuple[LabelledSet, dict[int, str]],
+    folder: Path,
+) -> Outcome:
+    """One live run and its measures.
+
+    Args:
+        plan: what is run.
+        sequence: the bag that is replayed.
+        objects: its truths; empty where there are none.
+        marked: the set whose labels say where to prompt, and the names of its objects by id.
+        folder: the demo's folder.
+
+    Raises:
+        ChildFailed: a process failed; GeosegError: nothing came back.
+    """
+    from geoseg_ros.demo.live import run_live
+    from geoseg_ros.demo.script import choose_requests
+
+    out = folder / plan.folder
+    out.mkdir(parents=True, exist_ok=True)
+    requests = choose_requests(*marked, sequence.cameras[0], boxes=plan.images_alone)
+    topics = image_topics(sequence) if plan.images_alone else ()
+    names = dict.fromkeys(each.name for each in requests)
+    print(f"demo: {', '.join([*names, 'images alone' if topics else 'all topics', *plan.overrides])}; into {out}")
+    return measure(sequence, objects, run_live(sequence, requests, out, plan.overrides, topics), out)
+
+
+def image_topics(sequence: BagSequence) -> list[str]:
+    """The bag's images, and the camera_info that says when they are sent."""
+    suffixes = (*SUFFIXES["image"], CAMERA_INFO)
+    wanted = {f"/{camera}/{suffix}" for camera in sequence.cameras for suffix in suffixes}
+    with BagFile(sequence.path) as bag:
+        return [topic for topic in bag.topics if topic in wanted]
 
 
 def pipeline_config(overrides: Sequence[str]) -> PipelineConfig:
@@ -79,10 +155,8 @@ def pipeline_config(overrides: Sequence[str]) -> PipelineConfig:
     return build_from_words(PipelineConfig, words)
 
 
-def measure(
-    sequence: BagSequence, objects: Sequence[TruthObject], live: "LiveRun", out: Path
-) -> tuple[dict[str, Any], list[Path]]:
-    """Compare what was published with the bag; write report, pictures and clouds. Returns the report and all paths.
+def measure(sequence: BagSequence, objects: Sequence[TruthObject], live: "LiveRun", out: Path) -> Outcome:
+    """Compare what was published with the bag; write report, pictures and clouds.
 
     Raises:
         GeosegError: nothing was published for any set.
@@ -103,9 +177,8 @@ def measure(
     latency_ms = {**stage_latency(live.follower.diagnostics), **percentiles(samples)}
     report = make_report(sequence.path.name, "live", method, scores.report(method), sets, latency_ms)
     write_report(out / "report.json", report)
-    written = [out / "report.json", *gallery.close(), *write_plots(out, scores.history, samples)]
-    print("".join(f"{note}\n" for note in gallery.notes), end="")
-    return report, written
+    written = (out / "report.json", *gallery.close(), *write_plots(out, scores.history, samples))
+    return Outcome(report, (*gallery.notes, *live.notes), written)
 
 
 def stage_latency(diagnostics: dict[str, str]) -> dict[str, dict[str, float]]:
@@ -114,20 +187,39 @@ def stage_latency(diagnostics: dict[str, str]) -> dict[str, dict[str, float]]:
     return {each: {part: float(diagnostics[f"{each}_ms_{part}"]) for part in ("p50", "p95")} for each in stages}
 
 
-def table(report: dict[str, Any], names: Sequence[str]) -> list[str]:
-    """IoU of each object in each direction, instance figures, latencies and drops."""
-    (cross_view,), (instances,) = (report[task].values() for task in ("cross_view", "instances"))
-    ways = ("ego_to_exo", "exo_to_ego")
-    rows = [(name, *(cross_view[way]["per_object"].get(name) for way in ways)) for name in dict.fromkeys(names)]
-    rows.append(("mean", *(cross_view[way]["iou"] for way in ways)))
-    width = max(len(row[0]) for row in rows)
-    lines = [f"{'object':{width}}  ego→exo IoU  exo→ego IoU"]
-    lines += [f"{name:{width}}  {_figure(there):>11}  {_figure(back):>11}" for name, there, back in rows]
-    lines.append(f"instances: AP50 {_figure(instances['ap50'])}, id switches {_figure(instances['id_switches'])}")
-    lines.append(f"{'stage':{width}}  {'median ms':>11}  {'p95 ms':>11}")
-    lines += [f"{stage:{width}}  {ms['p50']:11.1f}  {ms['p95']:11.1f}" for stage, ms in report["latency_ms"].items()]
-    sets = report["sets"]
-    return [*lines, f"sets: {sets['received']} received, {sets['processed']} processed, {sets['dropped']} dropped"]
+def side_by_side(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first report, with the other runs' methods beside its own in each task."""
+    tasks = {task: {method: parts for each in reports for method, parts in each[task].items()} for task in TASKS}
+    return {**reports[0], **tasks}
+
+
+def table(reports: Sequence[dict[str, Any]]) -> list[str]:
+    """The runs side by side: a column for each one's method, a row for each figure that one of them has."""
+    columns = [column(report) for report in reports]
+    titles = list(dict.fromkeys(title for each in columns for title in each))
+    cells = [titles, *([each.get(title, "-") for title in titles] for each in columns)]
+    first, *others = (max(map(len, each)) for each in cells)
+    return [
+        f"{title:{first}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(row, others, strict=True))
+        for title, *row in zip(*cells, strict=True)
+    ]
+
+
+def column(report: dict[str, Any]) -> dict[str, str]:
+    """What the table says of one run, by the titles of its rows."""
+    (method,) = report["cross_view"]
+    cross_view, instances, prompts = (report[task][method] for task in TASKS)
+    cells = {"method": method}
+    for way in DIRECTIONS:
+        title, figures = f"{way.replace('_to_', '→')} IoU", cross_view[way]
+        cells[title] = _figure(figures["iou"])
+        cells |= {f"{title}, {name}": _figure(iou) for name, iou in figures["per_object"].items()}
+    for kind in [kind for kind in prompts if prompts[kind]["prompts"]]:
+        cells |= {"prompts": kind, "prompts, IoU": _figure(prompts[kind]["miou"])}
+    cells |= {f"instances, {key}": _figure(instances[key]) for key in ("ap50", "id_switches")}
+    cells |= {f"sets, {state}": str(count) for state, count in report["sets"].items()}
+    stages = report["latency_ms"].items()
+    return cells | {f"{stage} ms, median / p95": f"{ms['p50']:.1f} / {ms['p95']:.1f}" for stage, ms in stages}
 
 
 def _figure(value: float | None) -> str:

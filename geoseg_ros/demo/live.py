@@ -35,14 +35,21 @@ class LiveRun:
     notes: tuple[str, ...]
 
 
-def run_live(sequence: BagSequence, requests: Sequence[Request], out: Path, overrides: Sequence[str] = ()) -> LiveRun:
+def run_live(
+    sequence: BagSequence,
+    requests: Sequence[Request],
+    out: Path,
+    overrides: Sequence[str] = (),
+    topics: Sequence[str] = (),
+) -> LiveRun:
     """Replay a bag into live nodes, each in its own process, with this process as their client.
 
     Args:
         sequence: the bag that is replayed.
-        requests: clicks on its first set.
+        requests: prompts on its first set.
         out: folder for the logs of the children.
         overrides: parameters of the node, as NAME=VALUE.
+        topics: those of the bag that are played; all of them if empty.
 
     Raises:
         ChildFailed: a child ended before its time; GeosegError: the node did not get ready.
@@ -53,7 +60,8 @@ def run_live(sequence: BagSequence, requests: Sequence[Request], out: Path, over
     with _client(sequence.cameras) as (follower, spin), Child("bringup", bringup, out / "bringup.log", {}) as node:
         _wait_until_active(follower, spin, node)
         waiting = [follower.track(each.prompt, each.name, PROMPT_TIMEOUT_S) for each in requests]
-        replay = geoseg_command("replay", str(sequence.path), "--wait-for-subscribers")
+        chosen = ("--topics", *topics) if topics else ()
+        replay = geoseg_command("replay", str(sequence.path), "--wait-for-subscribers", *chosen)
         with Child("replay", replay, out / "replay.log", {}) as player:
             _follow_replay(follower, spin, (node, player), waiting)
         followed, notes = _answers(requests, waiting)

@@ -116,7 +116,8 @@ class Scores:
             found = masks.get(camera, {}).get(each.object_id)
             predicted.append(np.zeros(labels.shape, bool) if found is None else found.mask)
         if any(np.count_nonzero(truth) >= self.config.min_pixels for truth in truths):
-            self.prompts.add("one_click", truths, predicted)
+            kind = "one_click" if each.request.prompt.box_px is None else "box"
+            self.prompts.add(kind, truths, predicted)
 
     def _add_instances(self, labelled: LabelledSet, follower: Follower, figures: SetFigures) -> None:
         scores = follower.scores.get(labelled.frames.stamp_ns)

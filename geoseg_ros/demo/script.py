@@ -1,4 +1,4 @@
-"""What the demo asks for: three large objects that are well visible, each by one click in two views."""
+"""What the demo asks for: three large objects that are well visible, each by one click or box in two views."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import numpy as np
 
 from geoseg_core.datasets.truth import LabelledSet
 from geoseg_core.errors import BadInput
-from geoseg_core.evaluation.prompts import click, deepest_pixel
+from geoseg_core.evaluation.prompts import bounding_box, click, deepest_pixel
 from geoseg_core.pipeline import PipelineConfig, ScenePipeline
 from geoseg_core.prompts import Prompt
 
@@ -18,23 +18,24 @@ SEEN_WELL = 0.002  # of an image: what has fewer pixels is not seen well
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One click on one object: its truth id (0 where there is no truth) and its name."""
+    """One click or box on one object: its truth id (0 where there is no truth) and its name."""
 
     truth_id: int
     name: str
     prompt: Prompt
 
 
-def choose_requests(first: LabelledSet, names: dict[int, str], ego: str) -> list[Request]:
-    """Click the objects with the most pixels in their worst of two views: the ego view and their best exo view.
+def choose_requests(first: LabelledSet, names: dict[int, str], ego: str, boxes: bool = False) -> list[Request]:
+    """Mark the objects with the most pixels in their worst of two views: the ego view and their best exo view.
 
     Args:
         first: the first set of the bag with its labels.
         names: names of the objects by id.
         ego: name of the ego camera; without exo views the ego view alone decides.
+        boxes: whether they are marked by boxes, which images alone answer better, in place of clicks.
 
     Returns:
-        For each object a click in the ego view, then one in its best exo view.
+        For each object a prompt in the ego view, then one in its best exo view.
     """
     exos = [camera for camera in first.labels if camera != ego]
     sizes = {camera: np.bincount(labels.ravel(), minlength=65536) for camera, labels in first.labels.items()}
@@ -44,8 +45,9 @@ def choose_requests(first: LabelledSet, names: dict[int, str], ego: str) -> list
     requests = []
     for each in chosen:
         for camera in [camera for camera in dict.fromkeys((ego, best[each])) if camera in first.labels]:
-            point = deepest_pixel(first.labels[camera] == each)
-            requests.append(Request(each, names[each], click(camera, [point], [True])))
+            mask = first.labels[camera] == each
+            whole, inside = Prompt(camera, box_px=bounding_box(mask)), click(camera, [deepest_pixel(mask)], [True])
+            requests.append(Request(each, names[each], whole if boxes else inside))
     return requests
 
 

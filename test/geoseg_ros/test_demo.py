@@ -37,21 +37,30 @@ def children_of(pid):
     return [line for line in found.stdout.splitlines() if "geoseg_core.cli" in line]
 
 
-def test_objects_are_followed_and_measured_live(tmp_path, ros_environment, capsys):
+def test_objects_are_followed_live_on_images_alone_and_then_with_depth(tmp_path, ros_environment, capsys):
     write_small_bag(tmp_path / "bag", sets=40)
     assert cli.main(["demo", str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 0
     text = capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     for way in ("ego_to_exo", "exo_to_ego"):
-        assert report["cross_view"]["rgbd"][way]["iou"] > 0.8
+        assert set(report["cross_view"]) == {"tiny", "rgbd"} and report["cross_view"]["rgbd"][way]["iou"] > 0.8
         assert len(report["cross_view"]["rgbd"][way]["per_object"]) == 3
     assert report["instances"]["rgbd"]["ap50"] > 0.8 and report["instances"]["rgbd"]["id_switches"] == 0
-    assert report["prompts"]["rgbd"]["one_click"]["prompts"] == 6
-    assert report["sets"]["received"] == 40 and report["sets"]["processed"] > 3
+    assert report["instances"]["tiny"]["ap50"] is None
+    assert report["prompts"]["rgbd"]["one_click"]["prompts"] == 6 and report["prompts"]["tiny"]["box"]["prompts"] > 0
+    assert report["sets"]["received"] == 40 and report["sets"]["processed"] >= 1
     assert {"core", "latency", "end_to_end"} <= set(report["latency_ms"])
     assert report["protocol"] == "live"
-    assert "ego→exo IoU" in text and "AP50" in text and f"{40 - report['sets']['processed']} dropped" in text
+    baseline = json.loads((tmp_path / "out" / "rgbd" / "report.json").read_text())
+    assert baseline["sets"]["processed"] > 3 and set(baseline["cross_view"]) == {"rgbd"}
+    rows = {line.split("  ")[0]: line.split()[-2:] for line in text.splitlines()}
+    assert rows["method"] == ["tiny", "rgbd"] and rows["prompts"] == ["box", "one_click"]
+    assert rows["sets, dropped"] == [str(each["sets"]["dropped"]) for each in (report, baseline)]
+    assert "ego→exo IoU, thing_" in text and rows["instances, ap50"][0] == "-"
     written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"overlay.png", "iou.png", "latency.png", "bringup.log", "replay.log"} <= written
+    assert "messages on 6 topics" in (tmp_path / "out" / "replay.log").read_text()
+    written = {path.name for path in (tmp_path / "out" / "rgbd").iterdir()}
     assert {"overlay.png", "cloud.png", "cloud_0.ply", "bringup.log", "replay.log"} <= written
     assert children_of(os.getpid()) == []
 
@@ -66,6 +75,7 @@ def test_a_network_is_chosen_by_parameters(tmp_path, ros_environment):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["sets"]["processed"] >= 1 and set(report["instances"]) == {"vggt"}
     assert f"encoder vggt, weights small ({weights})" in (tmp_path / "out" / "bringup.log").read_text()
+    assert not (tmp_path / "out" / "rgbd").exists()
 
 
 def test_a_node_that_does_not_start_ends_the_demo_with_the_reason(tmp_path, ros_environment, capsys, monkeypatch):
@@ -80,7 +90,8 @@ def test_a_node_that_does_not_start_ends_the_demo_with_the_reason(tmp_path, ros_
 
 def test_one_camera_without_truth_is_followed_without_figures(tmp_path, ros_environment, capsys):
     write_small_bag(tmp_path / "bag", sets=8, truths=(), cameras=("ego",))
-    assert cli.main(["demo", str(tmp_path / "bag"), "--out", str(tmp_path / "out")]) == 0
+    words = ["--out", str(tmp_path / "out"), "--set", "pipeline.geometry.encoder=rgbd"]
+    assert cli.main(["demo", str(tmp_path / "bag"), *words]) == 0
     text = capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["cross_view"]["rgbd"]["ego_to_exo"]["iou"] is None
@@ -124,6 +135,18 @@ def test_the_clicks_hit_the_largest_objects_in_two_views(first_set):
         for each in NAMES
     }  # fmt: skip
     assert {each.truth_id for each in requests} == set(sorted(worst, key=worst.get)[-3:])
+
+
+def test_boxes_stand_round_the_same_objects_in_the_same_views(first_set):
+    clicks, boxes = (choose_requests(first_set, NAMES, "ego", boxes=each) for each in (False, True))
+    assert [(each.truth_id, each.prompt.camera) for each in clicks] == [
+        (each.truth_id, each.prompt.camera) for each in boxes
+    ]
+    for each in boxes:
+        left, top, right, bottom = np.round(each.prompt.box_px + [0.5, 0.5, 0.5, 0.5]).astype(int)
+        mask = first_set.labels[each.prompt.camera] == each.truth_id
+        assert np.count_nonzero(mask[top:bottom, left:right]) == np.count_nonzero(mask)
+        assert len(each.prompt.points_px) == 0
 
 
 def test_objects_that_are_hidden_in_the_ego_view_are_not_chosen(first_set):

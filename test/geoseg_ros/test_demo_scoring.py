@@ -1,5 +1,6 @@
 """The demo's figures from messages that are written here, against numbers worked out by hand."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from oracle import CAMERAS, OBJECTS, sequence
 
 from geoseg_core.evaluation.prompts import click
+from geoseg_core.prompts import Prompt
 from geoseg_core.results import LabelledCloud, ObjectMask, PromptResult, ScaleState, SceneResult, ViewMasks, Visibility
 from geoseg_ros.conversions import masks_to_msg, prompt_result_to_msg
 from geoseg_ros.demo.label_runs import LabelRuns
@@ -82,6 +84,15 @@ def test_labels_of_followed_objects_alone_are_no_instances(sets):
         scores.add(each, follower, [], "ego")
     assert scores.report("tiny")["instances"]["tiny"]["ap50"] is None
     assert not any(each.ids for each in scores.history)
+
+
+def test_an_answer_counts_under_the_kind_of_its_prompt(sets):
+    asked = followed_from(sets[0], "ego")
+    boxed = replace(asked, request=replace(asked.request, prompt=Prompt("ego", box_px=np.array([0.0, 0.0, 9.0, 9.0]))))
+    scores = Scores(OBJECTS)
+    scores.add(sets[0], collected(sets, (0,)), [boxed], "ego")
+    report = scores.report("tiny")["prompts"]["tiny"]
+    assert (report["box"]["prompts"], report["one_click"]["prompts"]) == (1, 0)
 
 
 @pytest.mark.parametrize("rows", [[[0, 0, 5], [5, 5, 0]], [[7]], [[1, 2], [3, 4]]])
