@@ -104,10 +104,10 @@ def _wait_until_active(follower: Follower, spin: Callable[[], None], node: Child
 def _follow_replay(
     follower: Follower, spin: Callable[[], None], children: tuple[Child, Child], waiting: Sequence[Future]
 ) -> None:
-    """Serve the client until the replay has ended and the node has been quiet for a while; print progress."""
+    """Serve the client until the replay has ended, the prompts are answered and the node has been quiet for a while;
+    print progress."""
     player = children[1]
-    start = printed = time.monotonic()
-    ended: float | None = None
+    start = printed = busy = time.monotonic()
     while True:
         spin()
         for child in children:
@@ -116,9 +116,10 @@ def _follow_replay(
         if now - printed > 1.0:
             _print_progress(follower, now - start, f"{sum(each.done() for each in waiting)}/{len(waiting)}")
             printed = now
-        if player.status is not None and ended is None:
-            ended = now
-        if ended is not None and now - max(ended, follower.last_result_s) > QUIET_S:
+        is_awaited = now - start < PROMPT_TIMEOUT_S and not all(each.done() for each in waiting)
+        if player.status is None or is_awaited:
+            busy = now
+        if now - max(busy, follower.last_result_s) > QUIET_S:
             break
         if now - start > REPLAY_TIMEOUT_S:
             raise GeosegError(f"expected the replay to end within {REPLAY_TIMEOUT_S:.0f} s: {player.tail()}")

@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rclpy.task import Future
 from safetensors.torch import save_file
 from scenes import render_set, tabletop
 from small_bag import CAMERAS, write_small_bag
@@ -20,6 +22,7 @@ from geoseg_core.pipeline import PipelineConfig
 from geoseg_core.views import FrameSet
 from geoseg_core.weights.chosen import config_metadata
 from geoseg_ros.commands.demo import stage_latency
+from geoseg_ros.demo import live
 from geoseg_ros.demo.processes import geoseg_command
 from geoseg_ros.demo.script import choose_requests, first_complete, stand_in_truth, wholeness
 
@@ -120,6 +123,23 @@ def test_ctrl_c_ends_the_demo_and_its_processes(tmp_path, ros_environment):
     text, _ = demo.communicate(timeout=60)
     assert len(children) == 1 and demo.returncode == 130
     assert text.splitlines()[-1] == "demo: interrupted; its processes have ended"
+
+
+def test_prompts_are_waited_for_after_the_replay_but_not_for_ever(monkeypatch):
+    children = [SimpleNamespace(status=status, check=lambda: None) for status in (None, 0)]
+    follower, answer = SimpleNamespace(last_result_s=0.0, masks={}, end_to_end_ms=[]), Future()
+    monkeypatch.setattr(live, "QUIET_S", 0.05)
+    begun = time.monotonic()
+
+    def answer_late():
+        time.sleep(0.01)
+        if time.monotonic() - begun > 0.3:
+            answer.set_result(None)
+
+    live._follow_replay(follower, answer_late, children, [answer])
+    assert time.monotonic() - begun > 0.3
+    monkeypatch.setattr(live, "PROMPT_TIMEOUT_S", 0.1)
+    live._follow_replay(follower, lambda: time.sleep(0.01), children, [Future()])
 
 
 def test_the_clicks_hit_the_largest_objects_in_two_views(first_set):
