@@ -89,6 +89,8 @@ class UnionTransferConfig:
     views: EgoExoConfig = field(default_factory=EgoExoConfig)
     precision: str = setting("autocast", "type of the numbers: fp32, or autocast: products in bf16, as the released "
                              "checkpoint was trained", choices=("fp32", "autocast"))  # fmt: skip
+    least_part: float = setting(0.0, "a part of a mask, apart from the rest, with less than so much of its largest "
+                                "part's pixels is dropped", "", 0.0, 1.0)  # fmt: skip
     pairs_at_once: int = setting(8, "pairs of views decoded at a time; fewer take less memory", "", 1)
 
 

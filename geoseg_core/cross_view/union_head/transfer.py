@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -118,13 +119,27 @@ class UnionHeadTransfer:
             logits, presence = output.logits.float(), output.presence
             chances = torch.ones(len(some)) if presence is None else presence.float().sigmoid()
             logits = logits.where((chances > 0.5)[:, None, None], UNSEEN)
-            for pair, seen, chance in zip(some, logits, chances.tolist(), strict=True):
+            for pair, given, chance in zip(some, logits, chances.tolist(), strict=True):
+                seen = without_small_parts(given, self.config.least_part)
                 found.append(Decoded(pair.back(seen[None])[0], seen, chance))
         return found
 
     def _types(self, device: torch.device) -> AbstractContextManager:
         autocast = self.config.precision == "autocast"
         return torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext()
+
+
+def without_small_parts(logits: Tensor, least: float) -> Tensor:
+    """Logits (h, w) that are UNSEEN in the parts of the mask that have less than `least` of its largest part's pixels;
+    pixels that touch at a corner are of one part."""
+    if not least:
+        return logits
+    count, parts, facts, _ = cv2.connectedComponentsWithStats((logits > 0).cpu().numpy().astype(np.uint8))
+    sizes = facts[1:, cv2.CC_STAT_AREA]
+    if count <= 2 or (sizes >= least * sizes.max()).all():
+        return logits
+    small = np.concatenate(([False], sizes < least * sizes.max()))
+    return logits.masked_fill(torch.from_numpy(small[parts]).to(logits.device), UNSEEN)
 
 
 def network_mask(mask: np.ndarray, place: Placement, row: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from geoseg_core.cross_view.union_head.model import UnionHead
 from geoseg_core.cross_view.union_head.transfer import (
     UnionHeadTransfer,
     expected_overlap,
+    without_small_parts,
 )
 from geoseg_core.cross_view.union_head.windows import UNSEEN, Letterbox, Window
 from geoseg_core.errors import BadInput
@@ -211,6 +212,23 @@ def test_what_the_head_says_is_not_there_has_no_mask_and_is_not_visible(scene: V
             np.testing.assert_allclose(found.scores[view], chance * plain.scores[view], rtol=1e-3)
             if not chance:
                 assert (found.visibility[view] != Visibility.VISIBLE).all()
+
+
+def test_small_parts_of_a_mask_are_dropped_by_hand() -> None:
+    logits = torch.full((6, 9), -1.0)
+    logits[1:4, 0:4] = 2.0  # 12 pixels
+    logits[0:2, 6:8] = 3.0  # 4
+    logits[5, 8] = 4.0  # 1
+    logits[4, 4] = 5.0  # touches the first at a corner
+    assert without_small_parts(logits, 0.0) is logits
+    assert without_small_parts(logits, 1 / 13) is logits
+    for least, dropped in ((0.3, [(5, 8)]), (0.31, [(5, 8), (0, 6), (0, 7), (1, 6), (1, 7)])):
+        found = without_small_parts(logits, least)
+        wanted = logits.clone()
+        for place in dropped:
+            wanted[place] = UNSEEN
+        torch.testing.assert_close(found, wanted)
+    assert not (without_small_parts(torch.full((2, 2), -1.0), 0.3) > 0).any()
 
 
 @pytest.mark.skipif(not PARITY.is_dir(), reason="no ../shared/reference/vggt_s")
