@@ -2,8 +2,8 @@
 
 A prompt is carried into all views of its set. From then on each camera's mask is carried from the set in which that
 camera saw the object last, with the features that were kept of it; a camera that lost the object, or never saw it, gets
-the mask of the camera that sees it best. A mask that is not trusted is not kept, so an object that was hidden is looked
-for as it was seen last. A correction goes back through the last sets to where the object went wrong, so that cameras
+the mask of the camera that sees it best. A mask that is not trusted is shown with its score but not kept, so an object
+that was hidden is looked for as it was seen last. A correction goes back through the last sets to where the object went wrong, so that cameras
 that do not see it now remember it right.
 """
 
@@ -231,8 +231,8 @@ class MaskFollower:
         return found
 
     def _between_views(self, scene: MatchedScene, found: dict[int, list[Found]]) -> None:
-        """Views that lost an object get the mask of the view that sees it best, if that is trusted and the mask that
-        comes of it too; all objects that are seen best in one view at once."""
+        """Views that lost an object get the mask of the view that sees it best, if that is trusted, unless more is
+        expected of their own; all objects that are seen best in one view at once."""
         by_source: dict[int, list[int]] = {}
         for number, views in found.items():
             scores = [each.score for each in views]
@@ -247,7 +247,7 @@ class MaskFollower:
             for row, number in enumerate(given):
                 for view, known in enumerate(found[number]):
                     score = float(carried.scores[view, row])
-                    if known.score < self.config.least_score <= score:
+                    if known.score < self.config.least_score and known.score < score:
                         mask = carried.masks[view][row]
                         found[number][view] = Found(mask, in_network(mask, scene, view), score)
 
