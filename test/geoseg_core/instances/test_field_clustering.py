@@ -101,6 +101,15 @@ def test_the_length_of_a_feature_does_not_matter() -> None:
     assert agreement(instance_labels(features * scale, points, SMALL), straight) > 0.999
 
 
+def test_the_order_of_the_views_changes_nothing_but_the_numbers() -> None:
+    features, points, truth = made_field(3, 28, 42)
+    order = [2, 0, 1]
+    straight = instance_labels(features, points, SMALL)
+    assert agreement(instance_labels(features[order], points[order], SMALL), straight[order]) > 0.999
+    sampled = replace(SMALL, whole_up_to=100, sample=1000)
+    assert agreement(instance_labels(features[order], points[order], sampled), truth[order]) > 0.95
+
+
 def test_one_view_of_one_thing_and_features_without_clusters_are_one_instance() -> None:
     features, points = torch.ones(1, 8, 28, 28), torch.rand(1, 28, 28, 3, generator=torch.Generator().manual_seed(1))
     assert set(instance_labels(features, points, SMALL).unique().tolist()) == {0}
