@@ -3,8 +3,8 @@
 A prompt is carried into all views of its set. From then on each camera's mask is carried from the set in which that
 camera saw the object last, with the features that were kept of it; a camera that lost the object, or never saw it, gets
 the mask of the camera that sees it best. A mask that is not trusted is shown with its score but not kept, so an object
-that was hidden is looked for as it was seen last. A correction goes back through the last sets to where the object went wrong, so that cameras
-that do not see it now remember it right.
+that was hidden is looked for as it was seen last. A correction goes back through the last sets to where the object went
+wrong, so that cameras that do not see it now remember it right.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
