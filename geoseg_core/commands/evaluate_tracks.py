@@ -94,7 +94,7 @@ def open_pipeline(arguments: argparse.Namespace) -> ScenePipeline:
     )
     config = build_from_words(given, arguments.overrides)
     try:
-        head_weights(config.cross_view, config.geometry.encoder)
+        head_weights(config.cross_view, config.geometry)
     except BadInput as error:
         raise BadInput(f"--head: {error}") from error
     return ScenePipeline(config)

@@ -11,7 +11,7 @@ from geoseg_core.cross_view.follower import Follower
 from geoseg_core.cross_view.thing_follower import ThingFollower
 from geoseg_core.cross_view.union_head.config import UnionTransferConfig
 from geoseg_core.errors import BadConfig, BadInput
-from geoseg_core.geometry.choice import GeometryConfig, device_named
+from geoseg_core.geometry.choice import CHOICES, GeometryConfig, device_named
 from geoseg_core.instances.segmenter import InstanceSegmenter
 from geoseg_core.prompting.regions import PromptConfig
 from geoseg_core.weights.chosen import ChosenWeights, choose_weights
@@ -39,7 +39,7 @@ def choose_follower(
         BadConfig: a method that needs other features than the encoder gives, or a memory made for another head.
         MissingExtra: the extra [sam] is not installed.
     """
-    weights = head_weights(config, geometry.encoder) if config.method in ("auto", "union_head") else None
+    weights = head_weights(config, geometry) if config.method in ("auto", "union_head") else None
     memory = memory_weights(config, geometry.encoder) if weights is not None else None
     if config.method == "point_prompt_sam":
         check_matching(config.method, geometry.encoder)
@@ -73,15 +73,20 @@ def check_matching(method: str, encoder: str) -> None:
         )
 
 
-def head_weights(config: CrossViewConfig, encoder: str) -> ChosenWeights | None:
-    """The weights of the union head; None where there are none and nobody insists.
+def head_weights(config: CrossViewConfig, geometry: GeometryConfig) -> ChosenWeights | None:
+    """The weights of the union head; None where there are none and nobody insists. The usual head reads the features of
+    the encoder's usual weights: with others it is not taken unless it is asked for.
 
     Raises:
         BadInput, BadConfig: as `choose_follower`.
     """
+    encoder = geometry.encoder
     if config.method == "auto" and encoder not in HEADS:
         return None
     check_matching(config.method, encoder)
+    usual = geometry.weights in ("", CHOICES[encoder].weights[0])
+    if config.method == "auto" and not config.weights and not usual:
+        return None
     try:
         return choose_weights(config.weights or HEADS[encoder])
     except BadInput:

@@ -49,7 +49,7 @@ class CrossViewConfig:
 
     method: str = setting("auto", "how masks are carried between views: by the union head, by points that prompt "
                           "SAM 2.1, by depth (reprojection), or auto: the union head where its weights for the encoder "
-                          "are here, else depth", choices=METHODS)  # fmt: skip
+                          "are here and the encoder has its usual weights, else depth", choices=METHODS)  # fmt: skip
     weights: str = setting("", "weights of the union head by name (`geoseg weights list`) or file; empty for the "
                            "usual ones of the encoder")  # fmt: skip
     memory: str = setting("", "weights of the union head's memory by name or file, or none; empty for the usual ones "

@@ -69,6 +69,14 @@ def test_measured_depth_carries_masks_by_itself() -> None:
     assert method_of(CrossViewConfig(), "pi3") == "reprojection"
 
 
+def test_the_head_that_comes_with_the_small_network_follows_on_its_usual_weights_alone(weights: dict[str, str]) -> None:
+    assert method_of(CrossViewConfig(), "tiny") == "union_head"
+    settings = {"cross_view.method": "auto", "cross_view.weights": ""}
+    assert pipeline_of(weights, **settings).masks_by == "tiny"  # by its depth
+    assert pipeline_of(weights, **settings | {"geometry.weights": "tiny"}).masks_by == "union_head"
+    assert pipeline_of(weights, **settings | {"cross_view.weights": weights["head"]}).masks_by == "union_head"
+
+
 def test_a_head_without_weights_or_features_is_an_error_where_it_was_asked_for(tmp_path: Path) -> None:
     for method in ("union_head", "point_prompt_sam"):
         with pytest.raises(BadConfig, match=f"{method}, expected an encoder"):
