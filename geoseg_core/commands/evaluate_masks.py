@@ -56,7 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", default="tiny", help="what other than classical methods see: NAME or NAME=FILE")
     parser.add_argument("--refinements", type=int, metavar="N", help="calls of the union head after the first one")
     parser.add_argument("--anchors", type=int, metavar="N", help="points that prompt the union head")
-    parser.add_argument("--no-points", action="store_true", help="no points guide the union head")
     parser.add_argument("--least-px", type=int, default=64, metavar="N", help="pixels of an object that counts")
     measuring.add_arguments(parser, "out/masks")
 
@@ -105,7 +104,7 @@ def open_transfer(word: str, arguments: argparse.Namespace) -> Transfer:
         known = [*CLASSICAL, MATCHED, REPROJECTED]
         raise BadConfig(f"expected one of the methods {known} or {UNION_HEAD}=FILE, got {word!r}")
     changes = {} if arguments.anchors is None else {"views.points": arguments.anchors}
-    look = build(TINY_LOOK, changes | ({"views.prompts": "none"} if arguments.no_points else {}))
+    look = build(TINY_LOOK, changes)
     return load_union_head(choose_weights(weights).path, look, device_named(arguments.device), arguments.refinements)
 
 

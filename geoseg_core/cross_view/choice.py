@@ -81,12 +81,11 @@ def head_weights(config: CrossViewConfig, geometry: GeometryConfig) -> ChosenWei
         BadInput, BadConfig: as `choose_follower`.
     """
     encoder = geometry.encoder
-    if config.method == "auto" and encoder not in HEADS:
+    usual = encoder in HEADS and geometry.weights in ("", CHOICES[encoder].weights[0])
+    named = encoder in HEADS and config.weights
+    if config.method == "auto" and not (usual or named):
         return None
     check_matching(config.method, encoder)
-    usual = geometry.weights in ("", CHOICES[encoder].weights[0])
-    if config.method == "auto" and not config.weights and not usual:
-        return None
     try:
         return choose_weights(config.weights or HEADS[encoder])
     except BadInput:

@@ -75,8 +75,8 @@ class EgoExoConfig:
     dropped: int = setting(10, "of these the farthest from the median are dropped", "", 0)
     points: int = setting(5, "points that prompt the network", "", 1)
     prompts: str = setting("clusters", "target points: clusters of the coarse points, which are of no source points, "
-                           "the source points followed in what is shown, or none: no points at all guide the network",
-                           choices=("clusters", "projected", "none"))  # fmt: skip
+                           "or the source points followed in what is shown",
+                           choices=("clusters", "projected"))  # fmt: skip
     context: float = setting(3.0, "how much more than the object an exo window shows", choices=(3.0, 2.0, 1.5, 1.0))
 
 

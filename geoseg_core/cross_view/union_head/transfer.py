@@ -27,7 +27,7 @@ from geoseg_core.cross_view.union_head.looks import (
     whole_pairs,
     zoomed_pairs,
 )
-from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead, without_points
+from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead
 from geoseg_core.cross_view.union_head.windows import UNSEEN
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.network_input import Placement
@@ -115,9 +115,9 @@ class UnionHeadTransfer:
             some = pairs[start : start + self.config.pairs_at_once]
             inputs = batch_of(some, device)
             with self._types(device):
-                output = self.head(without_points(inputs) if self.config.views.prompts == "none" else inputs)
+                output = self.head(inputs)
             logits, presence = output.logits.float(), output.presence
-            chances = torch.ones(len(some)) if presence is None else presence.float().sigmoid()
+            chances = logits.new_ones(len(some)) if presence is None else presence.float().sigmoid()
             logits = logits.where((chances > 0.5)[:, None, None], UNSEEN)
             for pair, given, chance in zip(some, logits, chances.tolist(), strict=True):
                 seen = without_small_parts(given, self.config.least_part)
