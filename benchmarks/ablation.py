@@ -1,14 +1,14 @@
 """What each part of the union head is worth: variants trained alike on the small network's features, then measured.
 
-    python benchmarks/ablation.py RUNS --minutes 60 [--set KEY=VALUE ...] [--variants plain fusion ...]
+    python benchmarks/ablation.py RUNS --steps 1000 [--set KEY=VALUE ...] [--variants plain fusion ...]
         [--complete FILE] [--data worlds:0-49 bags/tabletop]
 
 The rows are those of table 3 of VGGT-S ("VGGT-Segmentor", 2026), each with all that the ones before have: `plain` has
 no fusion and no points, then come the bottleneck fusion, the points, and the prior, which is the mask that the
 descriptors match and is not in the paper. `stride_1` and `stride_4` are complete heads with other bottlenecks; one
-whose stride does not divide the feature map is left out. Settings, data, seed and minutes are the same for all, so
-quicker variants take more steps. Complete heads, the one of another training (`--complete`) among them, are also
-measured with more refinements and with other numbers of points.
+whose stride does not divide the feature map is left out. Settings, data, seed and steps are the same for all, and
+other work on the machine changes nothing. Complete heads, the one of another training (`--complete`) among them, are
+also measured with more refinements and with other numbers of points.
 
 RUNS holds the trainings, RUNS/VARIANT. What was interrupted goes on when the same command is given again, and what is
 finished is not trained again.
@@ -171,7 +171,7 @@ def training_facts(run: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What each part of the union head is worth.")
     parser.add_argument("runs", type=Path, help="folder of the trainings")
-    parser.add_argument("--minutes", type=float, required=True, help="training of each variant")
+    parser.add_argument("--steps", type=int, required=True, help="training of each variant")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes", help="repeatable")
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS), help="default: all")
     parser.add_argument("--complete", metavar="FILE", help="weights of a complete head that is there already")
@@ -182,7 +182,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.variants and not arguments.complete:
         parser.error("expected a variant to train or --complete FILE, got neither")
-    changes = [*arguments.changes, f"schedule.minutes={arguments.minutes}"]
+    changes = [*arguments.changes, f"schedule.steps={arguments.steps}"]
     # What cannot be read is refused before hours of training.
     encoder = choose_weights(configured(UnionHeadRecipe(), {}, changes).encoder)
     given = {GIVEN: choose_weights(arguments.complete).path} if arguments.complete else {}
@@ -192,7 +192,7 @@ def main() -> None:
     trainings = {name: training_facts(path.parent) for name, path in heads.items()}
     rows = measured(heads | given, all_data, str(encoder.path), arguments.device)
     print("\n".join(tables(rows)))
-    facts = {name: getattr(arguments, name) for name in ("minutes", "changes", "pairs")} | {"trainings": trainings}
+    facts = {name: getattr(arguments, name) for name in ("steps", "changes", "pairs")} | {"trainings": trainings}
     print(f"\nwritten: {write_record(arguments.out, 'ablation', rows, facts)}")
 
 

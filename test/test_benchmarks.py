@@ -62,7 +62,7 @@ def test_ablation(bag, tmp_path, ros_environment):
     values = {f"model.{name}": value for name, value in small.items()}
     values |= {"data.worlds.width": 64, "data.worlds.height": 48, "loop.batch": 2, "loop.final_samples": 2}
     words = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
-    words += ["--minutes", "0.01", "--variants", "plain", "complete", "stride_4", "--data", bag, "--pairs", "1"]
+    words += ["--steps", "2", "--variants", "plain", "complete", "stride_4", "--data", bag, "--pairs", "1"]
     runs = tmp_path / "runs"
     record = run("ablation", tmp_path, ros_environment, runs, *words)
     uses = [(row["head"], row["refinements"], row["points"]) for row in record["rows"]]
