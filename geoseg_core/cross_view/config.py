@@ -38,6 +38,8 @@ class MaskFollowerConfig:
     """How masks are followed."""
 
     least_score: float = setting(0.35, "a mask whose expected overlap with the truth is less is not kept", "", 0.0, 1.0)
+    sure_score: float = setting(0.7, "an object that is found with such a score as it was seen best is not looked "
+                                "for as it was seen last", "", 0.0, 1.0)  # fmt: skip
     replayed_sets: int = setting(8, "newest sets through which a correction goes back; a set of two views takes some "
                                  "MiB", "", 0, 1000)  # fmt: skip
     cloud_points: int = setting(20000, "about so many points at most in the cloud of a prompt's answer", "", 100)

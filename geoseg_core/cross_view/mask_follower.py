@@ -1,12 +1,14 @@
 """Follows masks by a network that matches views: RGB alone, no depth, no calibration.
 
 A prompt is carried into all views of its set. From then on each camera's mask is carried from the set in which that
-camera saw the object last, with the features that were kept of it; a camera that lost the object, or never saw it, gets
-the mask of the camera that sees it best. A mask that is not trusted is shown with its score but not kept, so an object
-that was hidden is looked for as it was seen last. A correction goes back through the last sets to where the object went
-wrong, so that cameras that do not see it now remember it right.
+camera saw the object best, with the features that were kept of it, and from the last one where that does not find it
+for sure; so errors do not add up from set to set. A camera that lost the object, or never saw it, gets the mask of the
+camera that sees it best. A mask that is not trusted is shown with its score but not kept, so an object that was hidden
+is looked for as it was seen last. A correction goes back through the last sets to where the object went wrong, so that
+cameras that do not see it now remember it right.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -42,9 +44,10 @@ KEPT_POINTS = 2000
 
 @dataclass(eq=False)
 class FollowedMask:
-    """An object that is followed, by its newest trusted mask of each camera.
+    """An object that is followed, by trusted masks of each camera.
 
     Attributes:
+        newest, best: by camera, the mask that was seen last, and that which is trusted most: one that a user marked.
         points: (N, 3) where it was seen last, in the world.
     """
 
@@ -52,8 +55,26 @@ class FollowedMask:
     label: str
     first_seen_ns: int
     last_seen_ns: int
-    sightings: dict[str, Sighting] = field(default_factory=dict)
+    newest: dict[str, Sighting] = field(default_factory=dict)
+    best: dict[str, Sighting] = field(default_factory=dict)
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+
+    def saw(self, sightings: Mapping[str, Sighting]) -> None:
+        """Cameras saw it."""
+        self.newest |= sightings
+        for camera, each in sightings.items():
+            if camera not in self.best or each.score >= self.best[camera].score:
+                self.best[camera] = each
+
+    def forget(self, camera: str) -> None:
+        """What a camera saw counts no more."""
+        self.newest.pop(camera, None)
+        self.best.pop(camera, None)
+
+    def sightings(self) -> Iterator[tuple[str, Sighting]]:
+        """What cameras saw, in an order in which `saw` brings it back."""
+        yield from self.best.items()
+        yield from ((camera, each) for camera, each in self.newest.items() if each is not self.best[camera])
 
 
 class MaskFollower:
@@ -95,17 +116,17 @@ class MaskFollower:
         thing = self._things.get(object_id) or FollowedMask(object_id, "", stamp_ns, stamp_ns)
         thing.label = label or thing.label
         # What was remembered of it led to a mask that had to be corrected.
-        thing.sightings = {}
+        thing.newest, thing.best = {}, {}
         self.carrier.forget(object_id)
         scene = matched_scene(moment)
         found = [
             Found(masks[0], in_network(masks[0], scene, view), float(transfer.scores[view, 0]))
             for view, masks in enumerate(transfer.masks)
         ]
-        thing.sightings = self._kept(scene, moment, thing, found, features_of(scene))
+        thing.saw(self._kept(scene, moment, thing, found, features_of(scene)))
         if is_correction:
             self._replay(thing, prompt.camera)
-        self.carrier.remember(object_id, thing.sightings, self._frame, prompt.camera)
+        self.carrier.remember(object_id, thing.newest, self._frame, prompt.camera)
         self._things[object_id] = thing
         result = self._result(moment, transfer, object_id, thing.label)
         now[object_id] = [view.masks[0] for view in result.views]
@@ -138,7 +159,7 @@ class MaskFollower:
     def flush_camera(self, camera: str) -> None:
         """Forget how one camera saw things."""
         for thing in self._things.values():
-            thing.sightings.pop(camera, None)
+            thing.forget(camera)
         self.carrier.forget_camera(camera)
         self._history.clear()
         self._newest = None
@@ -155,12 +176,13 @@ class MaskFollower:
         facts = []
         for number, thing in enumerate(self._things.values()):
             arrays[f"{number}.points"] = thing.points.astype(np.float32)
-            for index, sighting in enumerate(thing.sightings.values()):
+            kept = list(thing.sightings())
+            for index, (_, sighting) in enumerate(kept):
                 arrays[f"{number}.{index}.maps"] = sighting.maps.to(torch.float16).cpu().numpy()
                 arrays[f"{number}.{index}.mask"] = sighting.mask.astype(np.uint8)
             facts.append({
-                "id": thing.object_id, "label": thing.label, "cameras": list(thing.sightings),
-                "first": [each.first for each in thing.sightings.values()],
+                "id": thing.object_id, "label": thing.label, "cameras": [camera for camera, _ in kept],
+                "scores": [each.score for _, each in kept], "first": [each.first for _, each in kept],
                 "first_seen_ns": thing.first_seen_ns, "last_seen_ns": thing.last_seen_ns,
             })  # fmt: skip
         return Stored(arrays, {"masks": facts})
@@ -176,19 +198,20 @@ class MaskFollower:
         self._history.clear()
         self.carrier.reset()
         for thing in things:
-            self.carrier.remember(thing.object_id, thing.sightings, self._frame)
+            self.carrier.remember(thing.object_id, thing.newest, self._frame)
 
     def _restored(self, fact: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> FollowedMask:
         object_id, label, first_ns, last_ns = read_facts(fact)
-        points, sightings = read_array(arrays, f"{prefix}points", 2, np.float32), {}
-        cameras = zip(read_list(fact["cameras"]), read_list(fact["first"]), strict=True)
-        for index, (camera, first) in enumerate(cameras):
-            maps = read_array(arrays, f"{prefix}{index}.maps", 3, np.float16)
-            mask = read_array(arrays, f"{prefix}{index}.mask", 2, np.uint8)
-            sightings[str(camera)] = Sighting(torch.from_numpy(maps).float(), mask > 0, first=bool(first))
+        points = read_array(arrays, f"{prefix}points", 2, np.float32)
         if points.shape[1] != 3:
             raise ValueError(f"{prefix}points: expected (N, 3), got {points.shape}")
-        return FollowedMask(object_id, label, first_ns, last_ns, sightings, points)
+        thing = FollowedMask(object_id, label, first_ns, last_ns, points=points)
+        kept = zip(*(read_list(fact[name]) for name in ("cameras", "scores", "first")), strict=True)
+        for index, (camera, score, first) in enumerate(kept):
+            maps = read_array(arrays, f"{prefix}{index}.maps", 3, np.float16)
+            mask = read_array(arrays, f"{prefix}{index}.mask", 2, np.uint8)
+            thing.saw({str(camera): Sighting(torch.from_numpy(maps).float(), mask > 0, float(score), bool(first))})
+        return thing
 
     def _now(self, moment: Moment) -> dict[int, list[ObjectMask]]:
         """The masks of all objects in the views of a set; found once."""
@@ -208,7 +231,7 @@ class MaskFollower:
         maps, result = features_of(scene), {}
         for number, thing in self._things.items():
             kept = self._kept(scene, moment, thing, found[number], maps)
-            thing.sightings |= kept
+            thing.saw(kept)
             self.carrier.remember(number, kept, self._frame)
             masks = [
                 ObjectMask(number, each.mask, each.score, state, thing.label)
@@ -218,17 +241,29 @@ class MaskFollower:
         return result
 
     def _over_time(self, scene: MatchedScene) -> dict[int, list[Found]]:
-        """Every object in every view, by what was kept of the same camera; empty masks where nothing was."""
+        """Every object in every view, as its camera saw it best and, where that does not find it for sure, as it did
+        last; empty masks where it never did. A mask is trusted as far as it and the one that it comes from are."""
         found = {number: [nothing(scene, view) for view in range(len(scene.frames.views))] for number in self._things}
-        asked = [
-            Asked(number, thing.sightings[camera], view)
-            for number, thing in self._things.items()
-            for view, camera in enumerate(scene.frames.cameras)
-            if camera in thing.sightings and can_meet(thing.sightings[camera], scene, view)
-        ]
-        for each, mask in zip(asked, self.carrier.over_time(scene, asked, self._frame), strict=True):
-            found[each.object_id][each.view] = mask
+        trust: dict[tuple[int, int], float] = defaultdict(float)
+        for best in (True, False):
+            asked = [
+                each for each in self._sighted(scene, best) if trust[each.object_id, each.view] < self.config.sure_score
+            ]
+            for each, mask in zip(asked, self.carrier.over_time(scene, asked, self._frame), strict=True):
+                place, trusted = (each.object_id, each.view), mask.score * each.sighting.score
+                if trusted > trust[place]:
+                    trust[place], found[each.object_id][each.view] = trusted, mask
         return found
+
+    def _sighted(self, scene: MatchedScene, best: bool) -> Iterator[Asked]:
+        """All objects in every view whose camera saw them before: as it did best, or as it did last if not then."""
+        for number, thing in self._things.items():
+            for view, camera in enumerate(scene.frames.cameras):
+                sighting = (thing.best if best else thing.newest).get(camera)
+                if sighting is None or not can_meet(sighting, scene, view):
+                    continue
+                if best or sighting is not thing.best[camera]:
+                    yield Asked(number, sighting, view)
 
     def _between_views(self, scene: MatchedScene, found: dict[int, list[Found]]) -> None:
         """Views that lost an object get the mask of the view that sees it best, if that is trusted, unless more is
@@ -276,10 +311,10 @@ class MaskFollower:
         """Follow a corrected object back from the camera in which it was corrected, to where the mask that was found
         then is the one that is found now. Other cameras that have no trusted mask of it get that of the newest set in
         which they see it."""
-        sighting = thing.sightings.get(camera)
+        sighting = thing.newest.get(camera)
         for past in self._history.backwards(thing.object_id):
             cameras = past.scene.frames.cameras
-            if sighting is None or camera not in cameras or set(cameras) <= set(thing.sightings):
+            if sighting is None or camera not in cameras or set(cameras) <= set(thing.newest):
                 return
             source = cameras.index(camera)
             if not can_meet(sighting, past.scene, source):
@@ -294,9 +329,9 @@ class MaskFollower:
             carried = self.carrier.between_views(past.scene, source, found.mask[None])
             for view, other in enumerate(cameras):
                 score = float(carried.scores[view, 0])
-                if other not in thing.sightings and score >= self.config.least_score:
+                if other not in thing.newest and score >= self.config.least_score:
                     seen = in_network(carried.masks[view][0], past.scene, view)
-                    thing.sightings[other] = Sighting(maps[view], seen, score, view == 0)
+                    thing.saw({other: Sighting(maps[view], seen, score, view == 0)})
 
     def _states(self, moment: Moment, thing: FollowedMask, found: Sequence[Found]) -> list[Visibility]:
         views = moment.scene.views

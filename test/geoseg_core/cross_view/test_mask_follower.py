@@ -113,6 +113,66 @@ def test_a_prompted_object_is_followed_in_every_view_and_keeps_its_name():
     assert (known.object_id, known.label, known.last_seen_ns) == (1, "cup", 3 * STEP_NS)
 
 
+class FadingCarrier(IdCarrier):
+    """Each carrying of a mask over time loses a column of it. What moved by more than `reach` columns is not found.
+
+    asked: how many masks were carried over time in each set.
+    """
+
+    def __init__(self, reach: int, score: float) -> None:
+        self.reach, self.score, self.asked = reach, score, []
+
+    def over_time(self, scene, asked, frame=0):
+        self.asked.append(len(asked))
+        return [
+            self._faded(scene, each, found) for each, found in zip(asked, super().over_time(scene, asked), strict=True)
+        ]
+
+    def _faded(self, scene, asked, found):
+        first, last = (int(np.nonzero(mask.any(axis=0))[0][0]) for mask in (asked.sighting.mask, found.mask))
+        if abs(last - first) > self.reach:
+            return nothing(scene, asked.view)
+        width = int(asked.sighting.mask.any(axis=0).sum()) - 1
+        mask = found.mask & (np.arange(SIZE[1]) < last + width)
+        return Found(mask, mask, self.score)
+
+
+def fading(reach: int, score: float) -> tuple[MaskFollower, FadingCarrier]:
+    carrier = FadingCarrier(reach, score)
+    following = MaskFollower(carrier, MaskFollowerConfig(), lambda: 1)
+    now = {"ego": labels_of((1, 10, 10))}
+    following.track(moment(now), Prompt("ego", mask=now["ego"] == 1), 0, "")
+    return following, carrier
+
+
+def columns_after(following: MaskFollower, moves: int, start: int = 0) -> int:
+    """Columns of the mask after so many sets, in each of which the thing, 12 columns wide, moves by 4."""
+    for number in range(start + 1, start + moves + 1):
+        found = following.masks(moment({"ego": labels_of((1, 10, 10 + 4 * number))}, number * STEP_NS))
+    return int(found[0].masks[0].mask.any(axis=0).sum())
+
+
+def test_errors_do_not_add_up_where_an_object_looks_as_it_was_marked():
+    following, carrier = fading(reach=80, score=0.9)
+    assert columns_after(following, 4) == 11
+    # Found for sure, it is not looked for again.
+    assert carrier.asked == [1, 0] * 4
+
+
+def test_an_object_that_no_longer_looks_as_it_was_marked_is_found_as_it_was_seen_last():
+    following, _ = fading(reach=8, score=0.9)
+    # Two sets from the mark, then each from the one before.
+    assert columns_after(following, 2) == 11
+    assert columns_after(following, 3, start=2) == 8
+
+
+def test_a_mask_from_a_doubtful_one_is_trusted_less():
+    """Both ways give the same score, so that of the marked mask counts."""
+    following, carrier = fading(reach=80, score=0.5)
+    assert columns_after(following, 4) == 11
+    assert carrier.asked == [1, 0, *[1, 1] * 3]
+
+
 def test_an_object_that_was_hidden_is_found_again_under_its_id():
     following = follower()
     following.track(moment(both()), Prompt("exo", mask=both()["exo"] == 1), 0, "")
@@ -241,6 +301,17 @@ def test_what_is_followed_outlives_a_file(tmp_path: Path):
     assert next_id == 5 and [(each.object_id, each.label) for each in other.objects()] == [(1, "cup")]
     found = other.masks(moment(both(20), STEP_NS))
     assert (masks_of(found, 1)[0] == (both(20)["ego"] == 1)).all()
+
+
+def test_a_file_holds_how_an_object_was_marked_and_how_it_was_seen_last(tmp_path: Path):
+    following, _ = fading(reach=80, score=0.9)
+    assert columns_after(following, 3) == 11
+    store.save(path := str(tmp_path / "memory.safetensors"), [], following.stored(), 5)
+    for reach, columns in ((80, 11), (8, 10)):
+        other, _ = fading(reach=reach, score=0.9)
+        _, things, _ = store.load(path, other.read)
+        other.restore(things)
+        assert columns_after(other, 1, start=3) == columns
 
 
 def test_a_file_with_two_things_of_one_id_is_refused(tmp_path: Path):
