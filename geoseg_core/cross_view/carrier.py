@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geoseg_core.cross_view.transferred import TransferredMasks
 from geoseg_core.cross_view.union_head.anchors import mask_anchors
-from geoseg_core.cross_view.union_head.looks import MatchedScene
+from geoseg_core.cross_view.union_head.looks import MatchedScene, of_each
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +108,16 @@ def sighted(scene: MatchedScene, sighting: Sighting, view: int) -> Tensor:
 
 
 def matched_anchors(
-    scene: MatchedScene, both: Tensor, mask: np.ndarray, view: int, count: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points that stand for a mask, those that match them in a view of this set, both (N, 2) in the network's input,
-    and how far (N,) they are in sight there."""
-    points = mask_anchors(mask, count).points_px
-    matched, seen = scene.encoder.matched_points(both, points)
-    return points, matched.clip(0, np.array(scene.placements[view].canvas[::-1]) - 1), seen
+    scene: MatchedScene, both: Tensor, masks: Sequence[np.ndarray], view: int, count: int
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of each mask the points that stand for it, those that match them in a view of this set, both (N, 2) in the
+    network's input, and how far (N,) they are in sight there."""
+    corner = np.array(scene.placements[view].canvas[::-1]) - 1
+
+    def follow(points_px: np.ndarray) -> np.ndarray:
+        matched, seen = scene.encoder.matched_points(both, points_px)
+        return np.column_stack((matched.clip(0, corner), seen))
+
+    points = [mask_anchors(mask, count).points_px for mask in masks]
+    found = of_each(follow, points, scene.encoder.points_apart)
+    return [(given, there[:, :2], there[:, 2]) for given, there in zip(points, found, strict=True)]

@@ -108,7 +108,7 @@ class PointPromptSam(Forgetful):
 
     def _recalled(self, scene: MatchedScene, sighting: Sighting, view: int) -> Prompt | None:
         both = sighted(scene, sighting, view)
-        _, matched, seen = matched_anchors(scene, both, sighting.mask, view, self.config.anchors)
+        ((_, matched, seen),) = matched_anchors(scene, both, [sighting.mask], view, self.config.anchors)
         points = scene.placements[view].to_source(matched[seen >= self.config.least_confidence])
         points = points[inside(points, np.ones(len(points)), scene.frames.views[view].size)]
         return Prompt(points) if len(points) else None

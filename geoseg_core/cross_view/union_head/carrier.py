@@ -43,8 +43,8 @@ class UnionHeadCarrier(Forgetful):
             masks = np.stack([asked[row].sighting.mask for row in rows])
             both, back = sighted(scene, sighting, view), returning(scene.placements[view])
             priors = scene.encoder.matched_masks(both, masks)
-            for place, row in enumerate(rows):
-                points, matched, _ = matched_anchors(scene, both, masks[place], view, self.transfer.config.views.points)
+            anchors = matched_anchors(scene, both, list(masks), view, self.transfer.config.views.points)
+            for place, (row, (points, matched, _)) in enumerate(zip(rows, anchors, strict=True)):
                 prior = None if priors is None else priors[place]
                 found[row] = Pair(both, masks[place], points, matched, back, prior)
         return [found[row] for row in range(len(asked))]

@@ -12,7 +12,7 @@ The ego view is the first one of the set. As a target it is shown whole, other t
 points; a source is shown around its mask.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -42,7 +42,12 @@ class MatchingEncoder(GeometryEncoder, Protocol):
     """An encoder whose features tell where the places of one view are in another one, even of another set.
 
     All pixels are those of the network's input.
+
+    Attributes:
+        points_apart: whether a point is found in the same place whatever other points are asked for with it.
     """
+
+    points_apart: bool
 
     def matched_points(self, maps: Tensor, points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points (N, 2) of the first of two views of different sets, with features (2, C, h, w), in the second, and how
@@ -108,30 +113,37 @@ def coarse_points(
 ) -> Coarse:
     """Follow points of every object into every other view.
 
-    Each object is followed by itself: the tracker's points see each other, and objects shall not.
-
     Args:
         marked: the masks in pixels of the network's input.
         whole: the views are shown whole; then projected prompts are all that has to be followed.
     """
-    place = scene.placements[source]
+    place, apart = scene.placements[source], scene.encoder.points_apart
     targets = [index for index in range(len(scene.frames.views)) if index != source]
     kinds = {config.points: targets}
     if not (whole and config.prompts == "projected") and config.coarse_points != config.points:
         kinds = {config.points: [each for each in targets if each == EGO]}
         kinds[config.coarse_points] = [each for each in targets if each != EGO]
-    found: list[dict[int, np.ndarray]] = []
-    anchors = []
-    for mask in marked:
-        followed: dict[int, np.ndarray] = {}
-        anchors.append(mask_anchors(mask, config.points).points_px)
-        for count, asked in kinds.items():
-            if asked:
-                points = anchors[-1] if count == config.points else mask_anchors(mask, count).points_px
-                tracks = scene.track(place.to_source(points), source, asked)
-                followed |= dict(zip(asked, tracks.points_px, strict=True))
-        found.append(followed)
+    anchors = [mask_anchors(mask, config.points).points_px for mask in marked]
+    found: list[dict[int, np.ndarray]] = [{} for _ in marked]
+    for count, asked in kinds.items():
+        if asked:
+            points = anchors if count == config.points else [mask_anchors(mask, count).points_px for mask in marked]
+            tracks = of_each(lambda some: scene.track(place.to_source(some), source, asked).points_px, points, apart)  # noqa: B023
+            for followed, track in zip(found, tracks, strict=True):
+                followed |= dict(zip(asked, track, strict=True))
     return Coarse(targets, found, anchors)
+
+
+def of_each(
+    follow: Callable[[np.ndarray], np.ndarray], points: Sequence[np.ndarray], apart: bool
+) -> list[np.ndarray]:
+    """What `follow` makes of the points (N, 2) of each object, (..., N, C).
+
+    Objects shall not see each other: where points are not found apart, each object is followed by itself.
+    """
+    if not apart:
+        return [follow(each) for each in points]
+    return np.split(follow(np.concatenate(points)), np.cumsum([len(each) for each in points[:-1]]), axis=-2)
 
 
 def whole_pairs(

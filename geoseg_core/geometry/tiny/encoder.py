@@ -84,6 +84,7 @@ class TinyEncoder:
     """Views to a TinyScene."""
 
     name = "tiny"
+    points_apart = True
 
     def __init__(
         self,

@@ -101,6 +101,7 @@ class VggtEncoder:
     """Views to a VggtScene. The model is taken over and cast to the configured precision."""
 
     name = "vggt"
+    points_apart = False
 
     def __init__(
         self,

@@ -103,6 +103,24 @@ def test_with_an_empty_bank_masks_are_exactly_those_without_memory(weights, scen
     assert all((one == two).all() for one, two in zip(before.masks, after.masks, strict=True))
 
 
+def test_objects_that_are_looked_for_together_are_found_as_each_is_alone(weights, scenes) -> None:
+    alone, _ = carriers(weights)
+    maps = list(scenes[0].matching_maps(0).float())
+    given = [
+        Asked(number, Sighting(maps[view], in_network(mask, scenes[0], view)), view)
+        for number, mask in enumerate(marked())
+        for view in range(2)
+    ]
+    for one, found in zip(given, alone.over_time(scenes[1], given), strict=True):
+        (single,) = alone.over_time(scenes[1], [one])
+        assert found.score == pytest.approx(single.score, abs=1e-4)
+    both = alone.between_views(scenes[1], 0, marked())
+    for row, mask in enumerate(marked()):
+        single = alone.between_views(scenes[1], 0, mask[None])
+        assert both.scores[1, row] == pytest.approx(single.scores[1, 0], abs=1e-4)
+        assert (both.masks[1][row] != single.masks[1][0]).mean() < 1e-3
+
+
 def test_what_is_remembered_changes_what_is_found(weights, scenes) -> None:
     alone, reminded = carriers(weights)
     reminded.remember(1, sightings(scenes[0], 0), 1, "ego")
