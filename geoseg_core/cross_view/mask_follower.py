@@ -66,10 +66,11 @@ class FollowedMask:
             if camera not in self.best or each.score >= self.best[camera].score:
                 self.best[camera] = each
 
-    def forget(self, camera: str) -> None:
-        """What a camera saw counts no more."""
-        self.newest.pop(camera, None)
-        self.best.pop(camera, None)
+    def forget(self, camera: str = "") -> None:
+        """What a camera saw, or all of them, counts no more."""
+        for known in (self.newest, self.best):
+            for each in [camera] if camera else list(known):
+                known.pop(each, None)
 
     def sightings(self) -> Iterator[tuple[str, Sighting]]:
         """What cameras saw, in an order in which `saw` brings it back."""
@@ -107,17 +108,20 @@ class MaskFollower:
     def track(self, moment: Moment, prompt: Prompt, object_id: int, label: str) -> PromptResult:
         """Follow the prompted object, or correct a live one.
 
-        A prompt on an object that is followed already gives that object's id.
+        A prompt on an object that is followed already gives that object's id, and marks it in one more view.
         """
         now, transfer = self._now(moment), self._carried(moment, prompt, object_id)
         source, stamp_ns = moment.scene.frames.index(prompt.camera), moment.scene.frames.stamp_ns
         is_correction = bool(object_id)
-        object_id = object_id or self._same(moment, transfer.masks[source][0], source) or self._new_id()
+        if is_correction:
+            # What was remembered of it led to a mask that had to be corrected.
+            self._things[object_id].forget()
+            self.carrier.forget(object_id)
+        elif object_id := self._same(moment, transfer.masks[source][0], source):
+            transfer = with_known(transfer, now[object_id], source)
+        object_id = object_id or self._new_id()
         thing = self._things.get(object_id) or FollowedMask(object_id, "", stamp_ns, stamp_ns)
         thing.label = label or thing.label
-        # What was remembered of it led to a mask that had to be corrected.
-        thing.newest, thing.best = {}, {}
-        self.carrier.forget(object_id)
         scene = matched_scene(moment)
         found = [
             Found(masks[0], in_network(masks[0], scene, view), float(transfer.scores[view, 0]))
@@ -350,9 +354,10 @@ class MaskFollower:
         return TransferredMasks((mask[None],), np.array([[Visibility.VISIBLE]]), np.ones((1, 1)))
 
     def _same(self, moment: Moment, mask: np.ndarray, view: int) -> int:
-        """The object that has this mask (H, W) already; 0 = none."""
+        """The object whose mask overlaps a true one (H, W) as far as can be expected of it; 0 = none."""
         for number, masks in self._now(moment).items():
-            if mask_iou(mask, masks[view].mask) >= SAME_THING:
+            known = masks[view]
+            if mask_iou(mask, known.mask) >= min(max(known.score, SAME), SAME_THING):
                 return number
         return 0
 
@@ -365,6 +370,15 @@ class MaskFollower:
         masks = with_agreement(scene.views, [view.masks[0] for view in given], moment.labels)
         views = tuple(ViewMasks(view.camera, (mask,)) for view, mask in zip(given, masks, strict=True))
         return PromptResult(scene.frames, object_id, views, cloud, measured, scene.scale)
+
+
+def with_known(transfer: TransferredMasks, known: Sequence[ObjectMask], source: int) -> TransferredMasks:
+    """Mask 0 of a transfer, or the known one where it is trusted more, but in the source view."""
+    masks, states, scores = list(transfer.masks), transfer.visibility.copy(), transfer.scores.copy()
+    for view, each in enumerate(known):
+        if view != source and each.score > scores[view, 0]:
+            masks[view], states[view, 0], scores[view, 0] = each.mask[None], each.visibility, each.score
+    return TransferredMasks(tuple(masks), states, scores)
 
 
 def features_of(scene: MatchedScene) -> list[Tensor]:

@@ -213,6 +213,34 @@ def test_a_prompt_on_a_followed_object_gives_its_id_and_another_one_a_new_id():
     assert again.views[0].masks[0].label == "cup"
 
 
+class RoughCarrier(IdCarrier):
+    """Finds 7 of the 12 columns of a thing in another view."""
+
+    def __init__(self, score: float) -> None:
+        self.score = score
+
+    def between_views(self, scene, source, masks, object_ids=(), frame=0):
+        found = super().between_views(scene, source, masks)
+        rough = [each if view == source else each & (each.cumsum(axis=2) <= 7) for view, each in enumerate(found.masks)]
+        scores = np.array([[1.0 if view == source else self.score] for view in range(len(rough))])
+        return replace(found, masks=tuple(rough), scores=scores)
+
+
+@pytest.mark.parametrize(("score", "object_id"), [(0.55, 1), (0.75, 2)])
+def test_a_mark_in_another_view_means_the_object_whose_mask_is_as_good_there_as_expected(score, object_id):
+    """Overlap 7/12."""
+    numbers = iter(range(1, 100))
+    following = MaskFollower(RoughCarrier(score), MaskFollowerConfig(), lambda: next(numbers))
+    now = moment(both())
+    for camera in ("ego", "exo"):
+        found = following.track(now, Prompt(camera, mask=both()[camera] == 1), 0, "")
+    assert found.object_id == object_id
+    assert (found.views[1].masks[0].mask == (both()["exo"] == 1)).all()
+    # The view that was marked first keeps its mark, unless this is another object.
+    marked = found.views[0].masks[0].mask == (both()["ego"] == 1)
+    assert marked.all() == (object_id == 1)
+
+
 def test_a_correction_replaces_what_was_remembered():
     following, now = follower(), moment(both())
     following.track(now, Prompt("ego", mask=both()["ego"] == 1), 0, "cup")
