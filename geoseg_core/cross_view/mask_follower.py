@@ -9,9 +9,9 @@ cameras that do not see it now remember it right.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from geoseg_core.cross_view.agreement import with_agreement
 from geoseg_core.cross_view.carrier import Asked, Found, MaskCarrier, Sighting, in_network, nothing
 from geoseg_core.cross_view.config import MaskFollowerConfig
 from geoseg_core.cross_view.followed import transfer_cloud, transfer_track, transfer_views
+from geoseg_core.cross_view.followed_mask import FollowedMask, restored_masks, stored_masks
 from geoseg_core.cross_view.follower import SAME_THING, TrackedObject
 from geoseg_core.cross_view.history import History
 from geoseg_core.cross_view.reprojection import visibility
@@ -30,7 +31,7 @@ from geoseg_core.evaluation.overlap import mask_iou
 from geoseg_core.geometry.alignment.aligner import AlignedScene
 from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.instances.lifting import instance, oriented_box
-from geoseg_core.instances.store import Stored, read_array, read_facts, read_list
+from geoseg_core.instances.store import Stored
 from geoseg_core.instances.voxels import lab
 from geoseg_core.moment import Moment
 from geoseg_core.prompting.image_regions import image_mask
@@ -40,42 +41,6 @@ from geoseg_core.results import ObjectMask, PromptResult, ViewMasks, Visibility
 # Masks that overlap more are of one object, if not exactly the same.
 SAME = 0.5
 KEPT_POINTS = 2000
-
-
-@dataclass(eq=False)
-class FollowedMask:
-    """An object that is followed, by trusted masks of each camera.
-
-    Attributes:
-        newest, best: by camera, the mask that was seen last, and that which is trusted most: one that a user marked.
-        points: (N, 3) where it was seen last, in the world.
-    """
-
-    object_id: int
-    label: str
-    first_seen_ns: int
-    last_seen_ns: int
-    newest: dict[str, Sighting] = field(default_factory=dict)
-    best: dict[str, Sighting] = field(default_factory=dict)
-    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
-
-    def saw(self, sightings: Mapping[str, Sighting]) -> None:
-        """Cameras saw it."""
-        self.newest |= sightings
-        for camera, each in sightings.items():
-            if camera not in self.best or each.score >= self.best[camera].score:
-                self.best[camera] = each
-
-    def forget(self, camera: str = "") -> None:
-        """What a camera saw, or all of them, counts no more."""
-        for known in (self.newest, self.best):
-            for each in [camera] if camera else list(known):
-                known.pop(each, None)
-
-    def sightings(self) -> Iterator[tuple[str, Sighting]]:
-        """What cameras saw, in an order in which `saw` brings it back."""
-        yield from self.best.items()
-        yield from ((camera, each) for camera, each in self.newest.items() if each is not self.best[camera])
 
 
 class MaskFollower:
@@ -176,25 +141,11 @@ class MaskFollower:
     def stored(self) -> Stored:
         """All objects with what was kept of each camera; features in half precision. The carrier's memory is made of
         them again, as its numbers mean nothing to other weights."""
-        arrays: dict[str, np.ndarray] = {}
-        facts = []
-        for number, thing in enumerate(self._things.values()):
-            arrays[f"{number}.points"] = thing.points.astype(np.float32)
-            kept = list(thing.sightings())
-            for index, (_, sighting) in enumerate(kept):
-                arrays[f"{number}.{index}.maps"] = sighting.maps.to(torch.float16).cpu().numpy()
-                arrays[f"{number}.{index}.mask"] = sighting.mask.astype(np.uint8)
-            facts.append({
-                "id": thing.object_id, "label": thing.label, "cameras": [camera for camera, _ in kept],
-                "scores": [each.score for _, each in kept], "first": [each.first for _, each in kept],
-                "first_seen_ns": thing.first_seen_ns, "last_seen_ns": thing.last_seen_ns,
-            })  # fmt: skip
-        return Stored(arrays, {"masks": facts})
+        return stored_masks(list(self._things.values()))
 
     def read(self, stored: Stored) -> list[FollowedMask]:
         """The objects as they were stored."""
-        facts = read_list(stored.facts["masks"])
-        return [self._restored(fact, stored.arrays, f"{number}.") for number, fact in enumerate(facts)]
+        return restored_masks(stored)
 
     def restore(self, things: Sequence[FollowedMask]) -> None:
         """Follow these objects."""
@@ -203,19 +154,6 @@ class MaskFollower:
         self.carrier.reset()
         for thing in things:
             self.carrier.remember(thing.object_id, thing.newest, self._frame)
-
-    def _restored(self, fact: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> FollowedMask:
-        object_id, label, first_ns, last_ns = read_facts(fact)
-        points = read_array(arrays, f"{prefix}points", 2, np.float32)
-        if points.shape[1] != 3:
-            raise ValueError(f"{prefix}points: expected (N, 3), got {points.shape}")
-        thing = FollowedMask(object_id, label, first_ns, last_ns, points=points)
-        kept = zip(*(read_list(fact[name]) for name in ("cameras", "scores", "first")), strict=True)
-        for index, (camera, score, first) in enumerate(kept):
-            maps = read_array(arrays, f"{prefix}{index}.maps", 3, np.float16)
-            mask = read_array(arrays, f"{prefix}{index}.mask", 2, np.uint8)
-            thing.saw({str(camera): Sighting(torch.from_numpy(maps).float(), mask > 0, float(score), bool(first))})
-        return thing
 
     def _now(self, moment: Moment) -> dict[int, list[ObjectMask]]:
         """The masks of all objects in the views of a set; found once."""
