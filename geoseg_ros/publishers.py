@@ -10,7 +10,8 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from geoseg_core.evaluation.pictures import colour_of, label_image, overlay
+from geoseg_core.evaluation.colours import colour_of
+from geoseg_core.evaluation.pictures import label_image, overlay
 from geoseg_core.results import PromptResult, SceneResult, ViewMasks
 from geoseg_core.views import View
 from geoseg_ros import conversions, msg

@@ -10,7 +10,8 @@ import torch
 from geoseg_core.config import build_from_words
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
-from geoseg_core.evaluation.pictures import colour_table, contact_sheet, write_png
+from geoseg_core.evaluation.colours import colour_table
+from geoseg_core.evaluation.pictures import contact_sheet, write_png
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.synthetic.worlds import Worlds
 

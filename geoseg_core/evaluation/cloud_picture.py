@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from geoseg_core.evaluation.pictures import colour_of, colour_table, write
+from geoseg_core.evaluation.colours import colour_of, colour_table
+from geoseg_core.evaluation.pictures import write
 from geoseg_core.results import Instance, LabelledCloud, OrientedBox
 
 FIELD_OF_VIEW_DEG = 42.0

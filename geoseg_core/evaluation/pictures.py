@@ -1,13 +1,12 @@
 """Pictures to look at: masks over an image, and sheets of many images."""
 
-import colorsys
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from geoseg_core.errors import BadInput
+from geoseg_core.evaluation.colours import colour_of
 from geoseg_core.evaluation.prompts import deepest_pixel
 from geoseg_core.results import ObjectMask
 
@@ -16,25 +15,6 @@ OUTLINE_PX = 2
 TITLE_PX = 24
 CAPTION_SCALE, CAPTION_PX = 0.45, 14
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-GOLDEN_RATIO = 0.6180339887498949
-
-
-@lru_cache(maxsize=4096)
-def colour_of(object_id: int) -> tuple[int, int, int]:
-    """RGB of an id, 0 to 255: always the same, and neighbouring ids far apart in hue."""
-    hue = (0.02 + (object_id - 1) * GOLDEN_RATIO) % 1.0
-    saturation, value = ((0.80, 1.0), (0.60, 0.95), (0.95, 0.85))[object_id % 3]
-    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
-    return round(255 * red), round(255 * green), round(255 * blue)
-
-
-def colour_table(ids: Iterable[int]) -> np.ndarray:
-    """(largest id + 1, 3) uint8 RGB; black where an id does not occur."""
-    wanted = [each for each in ids if each]
-    table = np.zeros((max(wanted, default=0) + 1, 3), np.uint8)
-    for each in wanted:
-        table[each] = colour_of(each)
-    return table
 
 
 def label_image(masks: Iterable[ObjectMask], size: tuple[int, int]) -> np.ndarray:

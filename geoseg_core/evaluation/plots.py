@@ -6,9 +6,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from geoseg_core.evaluation.colours import colour_of
 from geoseg_core.evaluation.evaluator import SetFigures
 from geoseg_core.evaluation.masks import Bin, calibration_error
-from geoseg_core.evaluation.pictures import colour_of
 
 matplotlib.use("Agg")
 

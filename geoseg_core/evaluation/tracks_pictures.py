@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from geoseg_core.evaluation.colours import colour_of
 from geoseg_core.evaluation.masks_pictures import HEIGHT_PX, TRUTH, outlined
-from geoseg_core.evaluation.pictures import colour_of, contact_sheet, scaled, write
+from geoseg_core.evaluation.pictures import contact_sheet, scaled, write
 from geoseg_core.evaluation.tracks_evaluator import FollowedSet
 
 COLUMNS = 8

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from geoseg_core.evaluation.cloud_picture import box_corners, choose_viewpoint, render_cloud
-from geoseg_core.evaluation.pictures import colour_of
+from geoseg_core.evaluation.colours import colour_of
 from geoseg_core.evaluation.ply import write_ply
 from geoseg_core.results import Instance, LabelledCloud, OrientedBox
 

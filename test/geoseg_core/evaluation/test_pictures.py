@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from geoseg_core.errors import BadInput
-from geoseg_core.evaluation.pictures import colour_of, contact_sheet, label_image, overlay
+from geoseg_core.evaluation.colours import colour_of
+from geoseg_core.evaluation.pictures import contact_sheet, label_image, overlay
 from geoseg_core.results import ObjectMask, Visibility
 
 
