@@ -54,6 +54,12 @@ class Sample:
     metric: bool = True
     source: str = ""
 
+    @property
+    def last_thing(self) -> int:
+        """The highest id that a thing can have: where things have poses, what has none, such as the arm of the worlds,
+        is no thing."""
+        return torch.iinfo(torch.int64).max if self.object_to_world is None else self.object_to_world.shape[-3]
+
     def check(self) -> Self:
         """Return this sample of one scene, or refuse it.
 

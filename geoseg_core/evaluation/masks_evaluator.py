@@ -98,8 +98,7 @@ def objects_of(sample: Sample, view: int, least_px: int) -> np.ndarray:
     arm of the worlds."""
     assert sample.instance_ids is not None
     ids, pixels = np.unique(sample.instance_ids[view].cpu().numpy(), return_counts=True)
-    last = ids.max() if sample.object_to_world is None else sample.object_to_world.shape[1]
-    return ids[(ids > 0) & (ids <= last) & (pixels >= least_px)]
+    return ids[(ids > 0) & (ids <= sample.last_thing) & (pixels >= least_px)]
 
 
 def targets_of(source: int, views: int) -> list[int]:

@@ -15,16 +15,14 @@ from geoseg_core.cross_view.union_head.model import HeadInput, HeadOutput
 from geoseg_core.cross_view.union_head.remembering import anchors_of
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
-from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.matching import carried, follow, levelled
-from geoseg_core.geometry.tiny.model import PATCH, TinyGeometry, TinyOutput
+from geoseg_core.geometry.tiny.model import PATCH, TinyOutput
 from geoseg_core.training.config import TrainingConfig
+from geoseg_core.training.frozen import frozen_encoder
 from geoseg_core.training.losses.masks import dice_loss, focal_loss
 from geoseg_core.training.single_image import ImagePairs
 from geoseg_core.training.source_task import SourceTask
 from geoseg_core.training.sources import DataConfig
-from geoseg_core.weights.chosen import choose_weights, stored_config
-from geoseg_core.weights.loading import load_checkpoint
 
 Ways = list[tuple[int, int]]
 
@@ -71,9 +69,7 @@ class PairsTask(SourceTask):
     def __init__(self, config: TrainingConfig, data: DataConfig, pairs: MaskPairsConfig, encoder: str) -> None:
         super().__init__(config, data, PATCH)
         self.pairs = pairs
-        path = choose_weights(encoder).path
-        self._encoder = TinyGeometry(stored_config(path, TinyConfig())).eval().requires_grad_(False)
-        load_checkpoint(self._encoder, path, torch.float32)
+        self._encoder = frozen_encoder(encoder)
 
     @torch.no_grad()
     def encoded(self, images: Tensor, sets: list[list[int]]) -> TinyOutput:
@@ -163,8 +159,7 @@ def joined(pairs: list[MaskPairs]) -> MaskPairs:
 def chosen_pairs(
     batch: Sample, source: int, target: int, settings: MaskPairsConfig, shuffled: bool = False
 ) -> MaskPairs:
-    """The largest objects of each source view, or some by chance. What has no pose where others do, such as the arm of
-    the worlds, is none.
+    """The largest things of each source view, or some by chance.
 
     Raises:
         BadInput: samples without instance ids.
@@ -173,7 +168,6 @@ def chosen_pairs(
         raise BadInput(
             f"{batch.source}: expected samples with instance ids to carry masks, got none; take labelled data"
         )
-    last = torch.iinfo(torch.long).max if batch.object_to_world is None else batch.object_to_world.shape[2]
     rows, chosen, masks, truths = [], [], [], []
     for row, (shown, there) in enumerate(
         zip(batch.instance_ids[:, source], batch.instance_ids[:, target], strict=True)
@@ -182,7 +176,7 @@ def chosen_pairs(
         known = [
             (int(count), int(each))
             for each, count in zip(ids, counts, strict=True)
-            if 0 < each <= last and count >= settings.least_px
+            if 0 < each <= batch.last_thing and count >= settings.least_px
         ]
         order = torch.randperm(len(known)).tolist() if shuffled else np.argsort([-count for count, _ in known])
         for _, each in [known[place] for place in order][: settings.objects]:
