@@ -6,6 +6,7 @@ little training: convolutions make the patch tokens, places of different views a
 instead of being regressed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -91,8 +92,11 @@ class TinyGeometry(nn.Module):
                 module.to(dtype)
         return self
 
-    def forward(self, images: Tensor) -> TinyOutput:
+    def forward(self, images: Tensor, keep_layers: Sequence[int] = ()) -> TinyOutput:
         """All outputs; they are float32 whatever the type of the weights.
+
+        Args:
+            keep_layers: token layers to keep besides the last.
 
         Raises:
             BadInput: images of another shape or size.
@@ -105,8 +109,9 @@ class TinyGeometry(nn.Module):
         quarter, eighth, sixteenth = self.backbone(flat)
         grid = (sixteenth.shape[-2], sixteenth.shape[-1])
         patches = sixteenth.flatten(2).transpose(1, 2)
-        tokens = self.aggregator.aggregate(patches, batch, grid, (self.config.aggregator.depth - 1,))
-        last = tokens.layers[self.config.aggregator.depth - 1]
+        deepest = self.config.aggregator.depth - 1
+        tokens = self.aggregator.aggregate(patches, batch, grid, {*keep_layers, deepest})
+        last = tokens.layers[deepest]
         fused8, fused4 = self._decode(last.flatten(0, 1)[:, tokens.specials :], grid, quarter, eighth)
         log_depth, log_spread = self._depth(fused4)
         maps = (log_depth, log_spread, self.coarse_head(fused8).float(), self.fine_head(fused4).float(), fused4.float())

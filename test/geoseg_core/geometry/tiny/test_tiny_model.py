@@ -1,6 +1,7 @@
 """The small network: shapes, what depends on what, and its encoder with random weights."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,14 @@ def test_outputs_have_the_documented_shapes(model):
     assert output.coarse.shape == (1, 3, 64, 6, 8) and output.fine.shape == (1, 3, 32, 12, 16)
     assert output.tokens.layers[0].shape == (1, 3, 3 * 4 + 2, 64)
     assert output.maps.shape == (1, 3, 64 + 16, 12, 16)
+
+
+@torch.inference_mode()
+def test_layers_that_are_asked_for_are_kept_and_change_nothing():
+    deep = TinyGeometry(replace(SMALL, aggregator=replace(SMALL.aggregator, depth=3))).eval()
+    plain, kept = deep(images(2)), deep(images(2), keep_layers=(0,))
+    assert sorted(plain.tokens.layers) == [2] and sorted(kept.tokens.layers) == [0, 2]
+    assert torch.equal(plain.log_depth, kept.log_depth)
 
 
 @torch.inference_mode()
