@@ -1,0 +1,1 @@
+"""Instances by object queries: each query is one thing in all views."""

@@ -1,0 +1,145 @@
+"""Object queries that read the token layers of a geometry network: each becomes one thing, the same in every view.
+
+"SegVGGT: Joint 3D Reconstruction and Instance Segmentation from Multi-View Images" (2026), sections 3.1 to 3.3. Image
+tokens never look at queries, so the queries can be run after the network, on the layers that it returns. In each layer
+a query looks at the tokens of all views, camera and register tokens included (equation 2), then at the other queries:
+
+    q <- q + Cross(LN q, LN tokens);  q <- q + Self(LN q);  q <- q + MLP(LN q)
+
+The mask of query q in view v is sigmoid(<mask(q), F_v>), F the instance features (equation 3).
+
+Departures: the network stays as it is, where the paper adapts it with LoRA; a query passes an MLP before the product,
+since the features have fewer channels than it has; the features are made of the network's own fine maps by
+convolutions, at 1/4 of the image, not by a DPT head at 1/2.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from geoseg_core.errors import BadInput
+from geoseg_core.geometry.tiny.backbone import Residual
+from geoseg_core.geometry.vggt.aggregator import TokenLayers
+from geoseg_core.instances.queries.config import QueryConfig
+from geoseg_core.layers.attention import Block, LayerNorm, Mlp
+from geoseg_core.layers.products import attend
+
+
+@dataclass(frozen=True, eq=False)
+class QueryOutput:
+    """What the queries say of B scenes of V views.
+
+    Attributes:
+        class_logits: (B, Q, K + 1) of the classes and, last, of no object.
+        mask_logits: (B, Q, V, h, w)
+        view_shares: (L, B, Q, V) how much of its attention each query gave to each view, in each layer that was looked
+            at; None where nobody asked.
+    """
+
+    class_logits: Tensor
+    mask_logits: Tensor
+    view_shares: Tensor | None = None
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of queries to the tokens of all views."""
+
+    def __init__(self, width: int, token_width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj = nn.Linear(width, width)
+        self.kv_proj = nn.Linear(token_width, 2 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, queries: Tensor, tokens: Tensor, shares: bool) -> tuple[Tensor, Tensor | None]:
+        """queries (B, Q, D) and tokens (B, V, P, C) -> (B, Q, D) and, if asked for, the shares of the views (B, Q, V).
+
+        A view's share is the sum of the attention over its tokens, mean over the heads.
+        """
+        views = tokens.shape[1]
+        query = self.q_proj(queries).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, Q, d)
+        pair = self.kv_proj(tokens.flatten(1, 2)).unflatten(-1, (2, self.heads, -1))
+        key, value = pair.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, V*P, d)
+        if not shares:
+            return self._join(attend(query, key, value)), None
+        weights = (query * query.shape[-1] ** -0.5 @ key.mT).float().softmax(dim=-1)
+        share = weights.mean(dim=1).unflatten(-1, (views, -1)).sum(dim=-1)
+        return self._join(weights.to(value.dtype) @ value), share
+
+    def _join(self, mixed: Tensor) -> Tensor:
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+class QueryLayer(nn.Module):
+    """Queries look at the tokens of one layer of the network, then at each other."""
+
+    def __init__(self, config: QueryConfig) -> None:
+        super().__init__()
+        self.norm, self.token_norm = LayerNorm(config.width), LayerNorm(config.token_width)
+        self.cross = CrossAttention(config.width, config.token_width, config.heads)
+        self.block = Block(config.width, config.heads, config.mlp_ratio, layer_scale=False)
+
+    def forward(self, queries: Tensor, tokens: Tensor, shares: bool) -> tuple[Tensor, Tensor | None]:
+        """As `CrossAttention`."""
+        change, share = self.cross(self.norm(queries), self.token_norm(tokens), shares)
+        return self.block(queries + change), share
+
+
+class QueryDecoder(nn.Module):
+    """Token layers and maps of B scenes of any number of views -> QueryOutput."""
+
+    def __init__(self, config: QueryConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or QueryConfig()
+        hidden = config.feature_hidden
+        self.queries = nn.Parameter(torch.randn(1, config.queries, config.width))
+        self.layers = nn.ModuleList(QueryLayer(config) for _ in config.layers)
+        self.norm = LayerNorm(config.width)
+        self.class_head = Mlp(config.width, config.width, config.classes + 1)
+        self.mask_head = Mlp(config.width, config.width, config.features)
+        self.feature_head = nn.Sequential(
+            nn.Conv2d(config.map_width, hidden, 1), Residual(hidden), nn.Conv2d(hidden, config.features, 1)
+        )
+
+    def forward(self, tokens: TokenLayers, maps: Tensor, shares: bool = False) -> QueryOutput:
+        """Classes and masks.
+
+        Args:
+            tokens: at least the layers `config.layers`, (B, V, P, 2C) each.
+            maps: (B, V, M, h, w) what is known of each place.
+            shares: whether to say how the attention is spread over the views, which takes the slow way through it.
+
+        Raises:
+            BadInput: layers that are missing, or shapes that do not fit each other or the configuration.
+        """
+        self._check(tokens, maps)
+        queries = self.queries.expand(len(maps), -1, -1)
+        spread = []
+        for layer, number in zip(self.layers, self.config.layers, strict=True):
+            # The second half: tokens after the global attention.
+            queries, share = layer(queries, tokens.layers[number][..., self.config.token_width :], shares)
+            if share is not None:
+                spread.append(share)
+        queries = self.norm(queries)
+        features = self.feature_head(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+        masks = torch.einsum("bqd,bvdhw->bqvhw", self.mask_head(queries), features)
+        return QueryOutput(self.class_head(queries), masks, torch.stack(spread) if shares else None)
+
+    def _check(self, tokens: TokenLayers, maps: Tensor) -> None:
+        config, kept = self.config, tokens.layers
+        missing = [number for number in config.layers if number not in kept]
+        if missing:
+            raise BadInput(f"expected token layers {config.layers}, got {sorted(kept)}; let the network keep {missing}")
+        if maps.ndim != 5 or maps.shape[2] != config.map_width:
+            raise BadInput(
+                f"expected maps (B, V, {config.map_width}, h, w), got {tuple(maps.shape)}; "
+                "take the network that the decoder was made for"
+            )
+        for number in config.layers:
+            shape = tuple(kept[number].shape)
+            if shape[:2] != tuple(maps.shape[:2]) or shape[3] != 2 * config.token_width:
+                raise BadInput(
+                    f"expected token layer {number} (B, V, P, {2 * config.token_width}) with (B, V) = "
+                    f"{tuple(maps.shape[:2])} as the maps, got {shape}; take tokens and maps of one network"
+                )
