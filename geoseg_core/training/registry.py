@@ -65,6 +65,13 @@ RECIPES = (
         "UnionMemoryTask",
         "UnionMemoryRecipe",
     ),
+    Recipe(
+        "tiny-instances",
+        "things found in all views together by object queries, on the tokens of the small network",
+        "geoseg_core.training.recipes.tiny_instances",
+        "TinyInstancesTask",
+        "TinyInstancesRecipe",
+    ),
 )
 
 
