@@ -4,11 +4,12 @@
         [--complete FILE] [--data worlds:0-49 bags/tabletop]
 
 The rows are those of table 3 of VGGT-S ("VGGT-Segmentor", 2026), each with all that the ones before have: `plain` has
-no fusion and no points, then come the bottleneck fusion, the points, and the prior, which is the mask that the
-descriptors match and is not in the paper. `stride_1` and `stride_4` are complete heads with other bottlenecks; one
-whose stride does not divide the feature map is left out. Settings, data, seed and steps are the same for all, and
-other work on the machine changes nothing. Complete heads, the one of another training (`--complete`) among them, are
-also measured with more refinements and with other numbers of points.
+no fusion and no points, then come the bottleneck fusion, the points, the prior, which is the mask that the descriptors
+match, and the detail, which is drawn by the features as they are given; the last two are not in the paper. `stride_1`
+and `stride_4` are complete heads with other bottlenecks; one whose stride does not divide the feature map is left out.
+Settings, data, seed and steps are the same for all, and other work on the machine changes nothing. Complete heads, the
+one of another training (`--complete`) among them, are also measured with more refinements and with other numbers of
+points.
 
 RUNS holds the trainings, RUNS/VARIANT. What was interrupted goes on when the same command is given again, and what is
 finished is not trained again.
@@ -40,22 +41,26 @@ from geoseg_core.training.recipes.union_head import UnionHeadRecipe
 from geoseg_core.weights.chosen import choose_weights
 
 COMPLETE, GIVEN = "complete", "given"
+NO_DETAIL = "model.detail=false"
+NO_PRIOR = ("model.prior=false", NO_DETAIL)
 VARIANTS = {
-    "plain": ("model.fusion=none", "model.guided=false", "model.prior=false"),
-    "fusion": ("model.guided=false", "model.prior=false"),
-    "points": ("model.prior=false",),
-    COMPLETE: (),
-    "stride_1": ("model.fusion_stride=1",),
-    "stride_4": ("model.fusion_stride=4",),
+    "plain": ("model.fusion=none", "model.guided=false", *NO_PRIOR),
+    "fusion": ("model.guided=false", *NO_PRIOR),
+    "points": NO_PRIOR,
+    COMPLETE: (NO_DETAIL,),
+    "detail": (),
+    "stride_1": ("model.fusion_stride=1", NO_DETAIL),
+    "stride_4": ("model.fusion_stride=4", NO_DETAIL),
 }
 TITLES = {
     "plain": "Plain head",
     "fusion": "+ bottleneck fusion",
     "points": "+ point guidance",
     COMPLETE: "+ matched prior: complete",
+    "detail": "+ detail of the given features",
     "stride_1": "complete, bottleneck of stride 1",
     "stride_4": "complete, bottleneck of stride 4",
-    GIVEN: "complete, given",
+    GIVEN: "given",
 }
 POINTS = 5
 REFINEMENTS = (0, 1, 2, 3)

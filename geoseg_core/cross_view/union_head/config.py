@@ -39,6 +39,8 @@ class UnionHeadConfig:
     upscale_channels: tuple = setting((32, 16), "channels after each of the two enlargements", low=1)
     upscale_stride: int = setting(2, "factor of each of the two enlargements", low=1)
     hyper_layers: int = setting(3, "layers of the MLP from the mask token to the weights of the mask", low=1)
+    detail: bool = setting(False, "whether the features that are given help to draw the mask at their size, which must "
+                           "be that of the first enlargement")  # fmt: skip
     presence: bool = setting(False, "whether the mask token also says if the target shows the object at all")
     mask_logit: float = setting(30.0, "logit of a pixel of the source mask", low=0.0)
     feedback_limit: float = setting(32.0, "a mask that is fed back is clamped to this logit", low=0.0)

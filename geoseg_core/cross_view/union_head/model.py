@@ -6,7 +6,9 @@
     blocks: X <- fusion(X);  T <- self, on X, MLP;  X <- on T
     mask = upscale(X_t) . MLP(T_0)
 
-With `presence`, which the published head has not, another MLP(T_0) says whether the target shows the object at all.
+The published head has neither `presence`, another MLP(T_0) that says whether the target shows the object at all, nor
+`detail`, which adds the target's features as they were given, finer than the map, to the first step of `upscale`, as
+SAM 2 (Ravi et al., 2024) does.
 
 A call may be repeated with its own mask as feedback, which refines it. Where the paper and the released code differ,
 see config.py. A head made without points or prior does not look at those that it is given. Any size of image will do
@@ -25,7 +27,7 @@ from geoseg_core.cross_view.union_head.blocks import Codes, TwoWay, target_half
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig
 from geoseg_core.cross_view.union_head.layers import ChannelNorm, Mlp
 from geoseg_core.cross_view.union_head.prompt_encoder import PromptEncoder, sample_points
-from geoseg_core.errors import BadInput
+from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.weights.loading import load_checkpoint
 
 
@@ -97,12 +99,25 @@ class MaskDecoder(nn.Module):
         )
         hidden = [width] * config.hyper_layers
         self.output_hypernetworks_mlps = nn.ModuleList([Mlp(*hidden, last)])
+        if config.detail:
+            # From zero, a head that was trained without it goes on as it was.
+            self.detail = nn.Conv2d(config.input_width, middle, 1, bias=False)
+            nn.init.zeros_(self.detail.weight)
 
-    def forward(self, image: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
-        """image (B, C, h, 2w) -> raw logits (B, 1, 4h, 4w) and the mask token (B, C)."""
+    def forward(self, image: Tensor, codes: Codes, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """image (B, C, h, 2w) -> raw logits (B, 1, 4h, 4w) and the mask token (B, C).
+
+        Args:
+            given: (B or 1, C', 2h, 2w) the target's features for the detail, where there is any.
+        """
         tokens, state = self.transformer(image, codes)
         token = tokens[:, 0]
-        upscaled = self.output_upscaling(target_half(state, codes.size))  # (B, L, 4h, 4w)
+        larger, *rest = self.output_upscaling
+        upscaled = larger(target_half(state, codes.size))  # (B, M, 2h, 2w)
+        if given is not None:
+            upscaled = upscaled + self.detail(given)
+        for layer in rest:
+            upscaled = layer(upscaled)  # at the end (B, L, 4h, 4w)
         weights = self.output_hypernetworks_mlps[0](token)  # (B, L)
         return (weights[:, None] @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:]), token
 
@@ -113,6 +128,12 @@ class UnionHead(nn.Module):
     def __init__(self, config: UnionHeadConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or UnionHeadConfig()
+        if config.detail and (not config.input_width or config.input_shrink != config.upscale_stride):
+            raise BadConfig(
+                f"detail: expected features that are given (input_width) at {config.upscale_stride} times the map's "
+                f"size, got input_width {config.input_width} and input_shrink {config.input_shrink}; set "
+                f"input_shrink={config.upscale_stride}, or detail=false"
+            )
         if config.input_width:
             self.input = nn.Conv2d(config.input_width, config.width, config.input_shrink, config.input_shrink)
         self.prompt_encoder = PromptEncoder(config)
@@ -138,10 +159,10 @@ class UnionHead(nn.Module):
         Raises:
             BadInput: shapes that do not fit each other or the configuration.
         """
-        pairs = self._given(pairs)
-        output = self._call(pairs, 0, pairs.prior)
+        pairs, given = self._looked_at(pairs)
+        output = self._call(pairs, given, 0, pairs.prior)
         for number in range(1, 1 + (self.config.refinements if refinements is None else refinements)):
-            output = self._call(pairs, number, self.resized_feedback(output.raw))
+            output = self._call(pairs, given, number, self.resized_feedback(output.raw))
         return output
 
     def call(self, pairs: HeadInput, number: int = 0, feedback: Tensor | None = None) -> HeadOutput:
@@ -154,24 +175,27 @@ class UnionHead(nn.Module):
         Raises:
             BadInput: as for `forward`.
         """
-        pairs = self._given(pairs)
-        return self._call(pairs, number, pairs.prior if feedback is None else feedback)
+        pairs, given = self._looked_at(pairs)
+        return self._call(pairs, given, number, pairs.prior if feedback is None else feedback)
 
-    def _given(self, pairs: HeadInput) -> HeadInput:
-        """The pairs with maps of the head's width, and without the points or the prior that it is not made for."""
+    def _looked_at(self, pairs: HeadInput) -> tuple[HeadInput, Tensor | None]:
+        """The pairs with maps of the head's width, and without the points or the prior that it is not made for; and the
+        target's features as they were given, if the head draws by them."""
         self._check(pairs)
+        given = pairs.target_maps if self.config.detail else None
         if not self.config.guided:
             pairs = without_points(pairs)
         if not self.config.prior:
             pairs = replace(pairs, prior=None)
         if not self.config.input_width:
-            return pairs
-        return replace(pairs, source_maps=self.input(pairs.source_maps), target_maps=self.input(pairs.target_maps))
+            return pairs, given
+        source, target = self.input(pairs.source_maps), self.input(pairs.target_maps)
+        return replace(pairs, source_maps=source, target_maps=target), given
 
-    def _call(self, pairs: HeadInput, number: int, feedback: Tensor | None) -> HeadOutput:
+    def _call(self, pairs: HeadInput, given: Tensor | None, number: int, feedback: Tensor | None) -> HeadOutput:
         image = self.image_state(pairs, feedback)
         codes = self.codes(pairs, number)
-        raw, token = self.mask_decoder(image, codes)
+        raw, token = self.mask_decoder(image, codes, given)
         logits = F.interpolate(raw, size=pairs.masks.shape[1:], mode="bilinear", align_corners=False)
         presence = self.presence(token)[:, 0] if self.config.presence else None
         return HeadOutput(logits[:, 0], raw, token, presence)

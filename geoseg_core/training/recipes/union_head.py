@@ -54,6 +54,7 @@ def tiny_head() -> UnionHeadConfig:
         token_inner=48,
         token_hidden=192,
         refinements=0,
+        detail=True,
         presence=True,
     )
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig
 from geoseg_core.cross_view.union_head.model import HeadInput, UnionHead, sample_points, without_points
 from geoseg_core.cross_view.union_head.steps import training_output
-from geoseg_core.errors import BadInput
+from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.weights.chosen import config_metadata, stored_config
 from geoseg_core.weights.convert import convert
 
@@ -159,6 +159,28 @@ def test_a_head_that_says_whether_an_object_is_there_finds_no_mask_where_it_is_n
     assert head_of()(pairs).presence is None
     joint = training_output(head.train(), pairs_of(4), 0.5)
     assert joint.presence is not None and joint.presence.shape == (4,)
+
+
+@torch.inference_mode()
+def test_detail_draws_where_the_given_features_are_and_nowhere_else() -> None:
+    head = head_of(replace(SMALL, input_width=20, input_shrink=2, map_stride=4, detail=True))
+    masks, places = torch.zeros(1, 24, 36, dtype=torch.bool), torch.tensor([[[5.0, 7.0]]])
+    masks[0, 4:10, 2:9] = True
+    target = torch.zeros(1, 20, 12, 18)
+    target[0, :, 3, 5] = 1.0
+    pairs = HeadInput(torch.randn(1, 20, 12, 18), target, masks, places, places)
+    without = head(pairs, refinements=0).raw
+    torch.nn.init.normal_(head.mask_decoder.detail.weight)
+    changed = (head(pairs, refinements=0).raw != without)[0, 0]
+    expected = torch.zeros_like(changed)
+    expected[6:8, 10:12] = True
+    assert torch.equal(changed, expected)
+
+
+def test_detail_needs_features_of_the_size_of_the_first_enlargement() -> None:
+    for changes in ({}, {"input_width": 20, "input_shrink": 1}):
+        with pytest.raises(BadConfig, match="input_shrink"):
+            UnionHead(replace(SMALL, detail=True, **changes))
 
 
 def test_features_are_sampled_corner_to_corner() -> None:
