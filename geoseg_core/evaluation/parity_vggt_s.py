@@ -39,7 +39,7 @@ BLOCK_STAGES = {
 }  # fmt: skip
 STAGES = {
     "mask_decoder.transformer.norm_final_attn": "tokens_final",
-    "mask_decoder.output_upscaling": "upscaled",
+    "mask_decoder.output_upscaling.4": "upscaled",
     "mask_decoder.output_hypernetworks_mlps.0": "hyper",
 }
 # What ".sample" means: every so-manieth place along each axis.
