@@ -17,7 +17,7 @@ from geoseg_core.errors import BadInput
 from geoseg_core.instances.identity import LAST_ID
 from geoseg_core.instances.tracks import Track
 
-FORMAT = "geoseg-memory-2"
+FORMAT = "geoseg-memory-3"
 FOLLOWED = "followed."
 MAX_BYTES = 1 << 30
 MAX_THINGS = 4096

@@ -242,7 +242,7 @@ def test_files_that_are_no_memory_are_refused_and_nothing_is_lost(tmp_path: Path
         "lying header": (2**62).to_bytes(8, "little") + whole[8:],
         "ids": whole.replace(b'\\"id\\": 1,', b'\\"id\\": 0,'),
         "facts": whole.replace(b'\\"next_id\\"', b'\\"next_xx\\"'),
-        "format": whole.replace(b"geoseg-memory-2", b"geoseg-memory-9"),
+        "format": whole.replace(b"geoseg-memory-3", b"geoseg-memory-9"),
     }
     for name, content in bad.items():
         path = tmp_path / f"{name}.safetensors"
@@ -260,7 +260,7 @@ def test_arrays_of_wrong_shape_in_a_memory_file_are_refused(tmp_path: Path) -> N
     facts = json.dumps({"next_id": 5, "followed": {"flat": []}, "tracks": [track]})
     arrays = {"track.0.points": np.zeros((4, 2), np.float32), "track.0.colours": np.zeros((4, 3), np.float32)}
     for points in (np.zeros((4, 2), np.float32), np.full((4, 3), np.nan, np.float32), np.zeros((0, 3), np.float32)):
-        save_file(arrays | {"track.0.points": points}, path, metadata={"format": "geoseg-memory-2", "facts": facts})
+        save_file(arrays | {"track.0.points": points}, path, metadata={"format": "geoseg-memory-3", "facts": facts})
         with pytest.raises(BadInput, match="track.0"):
             ScenePipeline(PipelineConfig()).load_memory(path)
 
