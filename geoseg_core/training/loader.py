@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ def batches(task: Task, devices: Devices, first: int, last: int) -> Iterator[Sam
 def rows(batch: Sample, start: int, stop: int) -> Sample:
     """Some samples of a batch."""
     parts: dict[str, Any] = {name: value[start:stop] for name, value in batch.tensors().items()}
-    return Sample(**parts, cameras=batch.cameras, metric=batch.metric, source=batch.source)
+    return replace(batch, **parts)
 
 
 def _unchanged(batch: Sequence[Sample]) -> Any:

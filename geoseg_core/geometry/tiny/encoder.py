@@ -105,7 +105,7 @@ class TinyEncoder:
         placements = pi3_placements([view.size for view in frames.views], self.config.pixels, PATCH)
         images = network_images([view.image for view in frames.views], placements, "quick").to(device)
         with self.config.trunk_types(device):
-            output = self.model(images[None])
+            output = self.model(images[None], range(self.model.config.aggregator.depth))
         cameras = solve_cameras(output)
         scales = torch.from_numpy(cameras.scales).to(output.log_depth)[:, None, None]
         joined = torch.from_numpy(cameras.supports >= LEAST_SUPPORT).to(output.log_depth)[:, None, None]

@@ -13,13 +13,11 @@ class QueryConfig:
 
     token_width: int = setting(256, "channels of a token after the global attention", low=1)
     token_layers: int = setting(4, "layers of the network that is read", low=1)
-    map_width: int = setting(112, "channels of the maps that the instance features are made of", low=1)
     queries: int = setting(32, "object queries, the most instances that can be found", low=1)
     width: int = setting(128, "channels of a query", low=4)
     heads: int = setting(4, "attention heads", low=1)
     mlp_ratio: float = setting(4.0, "hidden width of the MLPs over the width", low=0.5)
     features: int = setting(64, "channels of the instance features", low=1)
-    feature_hidden: int = setting(64, "channels inside the convolutions that make the instance features", low=1)
     classes: int = setting(1, "classes of instances; 1: things, whatever they are", low=1)
     insertion: str = setting("all", "layers that the queries look at: all, the first or the last half, or every second "
                              "one up to the last", choices=INSERTIONS)  # fmt: skip

@@ -8,19 +8,17 @@ a query looks at the tokens of all views, camera and register tokens included (e
 
 The mask of query q in view v is sigmoid(<mask(q), F_v>), F the instance features (equation 3).
 
-Departures: the network stays as it is, where the paper adapts it with LoRA; a query passes an MLP before the product,
-since the features have fewer channels than it has; the features are made of the network's own fine maps by
-convolutions, at 1/4 of the image, not by a DPT head at 1/2.
+Departures: a query passes an MLP before the product, since the features have fewer channels than it has; in training
+what it says after each layer is wanted, too.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from geoseg_core.errors import BadInput
-from geoseg_core.geometry.tiny.backbone import Residual
-from geoseg_core.geometry.vggt.aggregator import TokenLayers
 from geoseg_core.instances.queries.config import QueryConfig
 from geoseg_core.layers.attention import Block, LayerNorm, Mlp
 from geoseg_core.layers.products import attend
@@ -35,11 +33,13 @@ class QueryOutput:
         mask_logits: (B, Q, V, h, w)
         view_shares: (L, B, Q, V) how much of its attention each query gave to each view, in each layer that was looked
             at; None where nobody asked.
+        earlier: what the queries would have said after each layer before the last; empty where nobody asked.
     """
 
     class_logits: Tensor
     mask_logits: Tensor
     view_shares: Tensor | None = None
+    earlier: tuple["QueryOutput", ...] = ()
 
 
 class CrossAttention(nn.Module):
@@ -87,59 +87,67 @@ class QueryLayer(nn.Module):
 
 
 class QueryDecoder(nn.Module):
-    """Token layers and maps of B scenes of any number of views -> QueryOutput."""
+    """Token layers and instance features of B scenes of any number of views -> QueryOutput."""
 
     def __init__(self, config: QueryConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or QueryConfig()
-        hidden = config.feature_hidden
         self.queries = nn.Parameter(torch.randn(1, config.queries, config.width))
         self.layers = nn.ModuleList(QueryLayer(config) for _ in config.layers)
         self.norm = LayerNorm(config.width)
         self.class_head = Mlp(config.width, config.width, config.classes + 1)
         self.mask_head = Mlp(config.width, config.width, config.features)
-        self.feature_head = nn.Sequential(
-            nn.Conv2d(config.map_width, hidden, 1), Residual(hidden), nn.Conv2d(hidden, config.features, 1)
-        )
 
-    def forward(self, tokens: TokenLayers, maps: Tensor, shares: bool = False) -> QueryOutput:
+    def forward(self, tokens: Mapping[int, Tensor], features: Tensor, shares: bool = False) -> QueryOutput:
         """Classes and masks.
 
         Args:
-            tokens: at least the layers `config.layers`, (B, V, P, 2C) each.
-            maps: (B, V, M, h, w) what is known of each place.
-            shares: whether to say how the attention is spread over the views, which takes the slow way through it.
+            tokens: layer number -> (B, V, P, C) after the global attention; at least the layers `config.layers`.
+            features: (B, V, D, h, w)
+            shares: whether to say how the attention is spread over the views, which takes the slow way through it, and
+                what the queries say after each layer.
 
         Raises:
             BadInput: layers that are missing, or shapes that do not fit each other or the configuration.
         """
-        self._check(tokens, maps)
-        queries = self.queries.expand(len(maps), -1, -1)
-        spread = []
+        self._check(tokens, features)
+        queries = self.queries.expand(len(features), -1, -1)
+        spread, steps = [], []
         for layer, number in zip(self.layers, self.config.layers, strict=True):
-            # The second half: tokens after the global attention.
-            queries, share = layer(queries, tokens.layers[number][..., self.config.token_width :], shares)
+            queries, share = layer(queries, tokens[number], shares)
             if share is not None:
                 spread.append(share)
-        queries = self.norm(queries)
-        features = self.feature_head(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
-        masks = torch.einsum("bqd,bvdhw->bqvhw", self.mask_head(queries), features)
-        return QueryOutput(self.class_head(queries), masks, torch.stack(spread) if shares else None)
+                steps.append(queries)
+        if not shares:
+            return self._read(queries, features, None, ())
+        along = torch.stack(spread)
+        earlier = tuple(self._read(each, features, along, ()) for each in steps[:-1])
+        return self._read(queries, features, along, earlier)
 
-    def _check(self, tokens: TokenLayers, maps: Tensor) -> None:
-        config, kept = self.config, tokens.layers
-        missing = [number for number in config.layers if number not in kept]
+    def _read(
+        self, queries: Tensor, features: Tensor, shares: Tensor | None, earlier: tuple[QueryOutput, ...]
+    ) -> QueryOutput:
+        """What queries (B, Q, D) say."""
+        queries = self.norm(queries)
+        masks = torch.einsum("bqd,bvdhw->bqvhw", self.mask_head(queries), features)
+        return QueryOutput(self.class_head(queries), masks, shares, earlier)
+
+    def _check(self, tokens: Mapping[int, Tensor], features: Tensor) -> None:
+        config = self.config
+        missing = [number for number in config.layers if number not in tokens]
         if missing:
-            raise BadInput(f"expected token layers {config.layers}, got {sorted(kept)}; let the network keep {missing}")
-        if maps.ndim != 5 or maps.shape[2] != config.map_width:
             raise BadInput(
-                f"expected maps (B, V, {config.map_width}, h, w), got {tuple(maps.shape)}; "
-                "take the network that the decoder was made for"
+                f"expected token layers {config.layers}, got {sorted(tokens)}; let the network keep {missing}"
+            )
+        if features.ndim != 5 or features.shape[2] != config.features:
+            raise BadInput(
+                f"expected features (B, V, {config.features}, h, w), got {tuple(features.shape)}; "
+                "take the head that the decoder was made for"
             )
         for number in config.layers:
-            shape = tuple(kept[number].shape)
-            if shape[:2] != tuple(maps.shape[:2]) or shape[3] != 2 * config.token_width:
+            shape = tuple(tokens[number].shape)
+            if shape[:2] != tuple(features.shape[:2]) or shape[3] != config.token_width:
                 raise BadInput(
-                    f"expected token layer {number} (B, V, P, {2 * config.token_width}) with (B, V) = "
-                    f"{tuple(maps.shape[:2])} as the maps, got {shape}; take tokens and maps of one network"
+                    f"expected token layer {number} (B, V, P, {config.token_width}) with (B, V) = "
+                    f"{tuple(features.shape[:2])} as the features, got {shape}; take both of one network"
                 )

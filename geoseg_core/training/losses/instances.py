@@ -33,6 +33,8 @@ class InstanceLossConfig:
     dice: float = setting(1.0, "share of the dice loss of the masks", low=0.0)
     attention: float = setting(1.0, "share of the divergence between the views that a query looks at and those that "
                                "show its thing", low=0.0)  # fmt: skip
+    attention_cost: bool = setting(True, "whether that divergence is a part of the cost of matching, too")
+    deep: float = setting(1.0, "share of the same losses after each layer before the last, together", low=0.0)
     least_px: int = setting(24, "pixels of a thing in all views together, at least", "px", 1)
 
 
@@ -67,9 +69,11 @@ def matching_costs(output: QueryOutput, truth: InstanceTruth, weights: InstanceL
     dice = 1 - (2 * chance @ masks + 1) / (areas + 1)
     named = output.class_logits.float().softmax(dim=-1)
     classes = -named.gather(2, truth.classes[:, None].expand(-1, named.shape[1], -1))
+    costs = weights.classes * classes + weights.bce * bce + weights.dice * dice
+    if not weights.attention_cost:
+        return costs
     spread = js_divergence(_shares(output)[:, :, :, None], truth.view_shares[:, None]).mean(dim=0)
-    attention = spread / truth.view_shares.shape[-1]
-    return weights.classes * classes + weights.bce * bce + weights.dice * dice + weights.attention * attention
+    return costs + weights.attention * spread / truth.view_shares.shape[-1]
 
 
 def matched(costs: Tensor, known: Tensor) -> Matches:
@@ -88,6 +92,8 @@ def matched(costs: Tensor, known: Tensor) -> Matches:
 def instance_losses(output: QueryOutput, truth: InstanceTruth, weights: InstanceLossConfig) -> dict[str, Tensor]:
     """All losses, each with its share, and their sum "total"; masks and attention are means over the things.
 
+    "deep" is the mean over the earlier layers of their classes and masks; each layer's queries are matched anew.
+
     Raises:
         BadInput: an output without the attention's shares of the views, or masks of another size than the truth's.
     """
@@ -97,16 +103,31 @@ def instance_losses(output: QueryOutput, truth: InstanceTruth, weights: Instance
             f"{tuple(output.mask_logits.shape[2:])}; make the truth of their size"
         )
     matches = matched(matching_costs(output, truth, weights), truth.known)
+    parts = _said(output, truth, weights, matches)
+    parts["attention"] = parts["classes"].new_zeros(())
+    if len(matches.queries):
+        things = (matches.scenes, matches.things)
+        looked = js_divergence(_shares(output)[:, matches.scenes, matches.queries], truth.view_shares[things])
+        parts["attention"] = weights.attention * looked.mean() / truth.view_shares.shape[-1]
+    if weights.deep and output.earlier:
+        steps = [(each, matched(matching_costs(each, truth, weights), truth.known)) for each in output.earlier]
+        summed = [torch.stack(list(_said(each, truth, weights, pairs).values())).sum() for each, pairs in steps]
+        parts["deep"] = weights.deep * torch.stack(summed).mean()
+    return {"total": torch.stack(list(parts.values())).sum(), **parts}
+
+
+def _said(
+    output: QueryOutput, truth: InstanceTruth, weights: InstanceLossConfig, matches: Matches
+) -> dict[str, Tensor]:
+    """The losses of classes and masks."""
     given, things = (matches.scenes, matches.queries), (matches.scenes, matches.things)
     named = _class_loss(output.class_logits.float(), truth, matches, weights.no_object)
-    parts = {"classes": weights.classes * named, **dict.fromkeys(("bce", "dice", "attention"), named.new_zeros(()))}
+    parts = {"classes": weights.classes * named, **dict.fromkeys(("bce", "dice"), named.new_zeros(()))}
     if len(matches.queries):
         logits, masks = (each.flatten(1, 2) for each in (output.mask_logits[given].float(), truth.masks[things]))
-        looked = js_divergence(_shares(output)[:, matches.scenes, matches.queries], truth.view_shares[things])
         parts["bce"] = weights.bce * F.binary_cross_entropy_with_logits(logits, masks)
         parts["dice"] = weights.dice * dice_loss(logits, masks)
-        parts["attention"] = weights.attention * looked.mean() / truth.view_shares.shape[-1]
-    return {"total": torch.stack(list(parts.values())).sum(), **parts}
+    return parts
 
 
 def _class_loss(logits: Tensor, truth: InstanceTruth, matches: Matches, no_object: float) -> Tensor:

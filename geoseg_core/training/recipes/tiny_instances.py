@@ -1,9 +1,12 @@
-"""Recipe of the query decoder on the small network: things of all views together, whatever they are.
+"""Recipe of the instance network on the small geometry network: things of all views together, whatever they are.
 
-SegVGGT (2026), sections 3.3 and 3.4, on procedural worlds; the network that is read stays as it is.
+Object queries (SegVGGT, 2026, sections 3.3 and 3.4) and an instance field (IGGT, 2026) learn at once, on procedural
+worlds; the network that is read stays as it is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,17 +15,20 @@ from torch import Tensor, nn
 from geoseg_core.config import setting
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadConfig
-from geoseg_core.geometry.tiny.model import PATCH, TinyOutput
-from geoseg_core.instances.queries.config import QueryConfig, QueryDecodingConfig
+from geoseg_core.geometry.tiny.model import PATCH
+from geoseg_core.instances.queries.config import QueryDecodingConfig
 from geoseg_core.instances.queries.decoding import FoundInstances, found_instances
-from geoseg_core.instances.queries.model import QueryDecoder
+from geoseg_core.instances.tiny.config import TinyInstancesConfig
+from geoseg_core.instances.tiny.model import InstanceInput, TinyInstances
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.config import OptimiserConfig, TrainingConfig
 from geoseg_core.training.frozen import frozen_encoder
-from geoseg_core.training.instance_metrics import instance_figures
+from geoseg_core.training.instance_metrics import field_figures, instance_figures
 from geoseg_core.training.label_pictures import label_rows
+from geoseg_core.training.losses.field import FieldLossConfig, field_losses
 from geoseg_core.training.losses.instance_truth import instance_truth
 from geoseg_core.training.losses.instances import InstanceLossConfig, instance_losses
+from geoseg_core.training.seen import ReuseConfig, Reused, SeenSample
 from geoseg_core.training.source_task import SourceTask
 from geoseg_core.training.sources import DataConfig
 from geoseg_core.weights.chosen import config_metadata
@@ -33,81 +39,100 @@ class TinyInstancesRecipe(TrainingConfig):
     """Settings of the recipe."""
 
     encoder: str = setting("tiny", "weights of the small network: a name of `geoseg weights list`, or a file")
-    model: QueryConfig = field(default_factory=QueryConfig)
+    model: TinyInstancesConfig = field(default_factory=TinyInstancesConfig)
     data: DataConfig = field(
         default_factory=lambda: DataConfig(easiest=0.0, worlds=WorldsConfig(width=192, height=144, exo_max=3))
     )
+    reuse: ReuseConfig = field(default_factory=ReuseConfig)
     optimiser: OptimiserConfig = field(
         default_factory=lambda: OptimiserConfig(learning_rate=5e-4, weight_decay=0.02, ema_decay=0.998)
     )
     loss: InstanceLossConfig = field(default_factory=InstanceLossConfig)
+    field_loss: FieldLossConfig = field(default_factory=FieldLossConfig)
     decoding: QueryDecodingConfig = field(default_factory=QueryDecodingConfig)
 
 
 class TinyInstancesTask(SourceTask):
-    """Trains a QueryDecoder on samples with instance ids.
+    """Trains TinyInstances on samples with instance ids.
 
     Raises:
-        BadConfig: a decoder that is not of the sizes of the network.
+        BadConfig: a network that is not of the sizes of the one that it reads.
     """
 
     config: TinyInstancesRecipe
 
     def __init__(self, config: TinyInstancesRecipe) -> None:
         super().__init__(config, config.data, PATCH)
-        if config.model.classes != 1:
-            raise BadConfig(
-                f"model.classes: expected 1, all things being of one class here, got {config.model.classes}"
-            )
+        queries = config.model.queries
+        if queries.classes != 1:
+            raise BadConfig(f"model.queries.classes: expected 1, things being all alike here, got {queries.classes}")
         self._encoder = frozen_encoder(config.encoder)
-        sizes, model = self._encoder.config, config.model
-        wanted = {
-            "token_width": sizes.width,
-            "token_layers": sizes.aggregator.depth,
-            "map_width": sizes.coarse + sizes.fused[0],
-        }
-        got = {name: getattr(model, name) for name in wanted}
+        sizes = self._encoder.config
+        wanted = (sizes.width, sizes.aggregator.depth, sizes.coarse, sizes.fused[0])
+        got = (queries.token_width, queries.token_layers, config.model.coarse, config.model.fused)
         if got != wanted:
             raise BadConfig(
-                f"model: expected the sizes of the network {config.encoder!r}, {wanted}, got {got}; set them"
+                f"model: expected token width, token layers, coarse and fused channels of the network "
+                f"{config.encoder!r}, {wanted}, got {got}; set them"
             )
+        self._reused: Reused | None = None
 
-    def model(self) -> QueryDecoder:
+    def model(self) -> TinyInstances:
         """A new model."""
-        return QueryDecoder(self.config.model)
+        return TinyInstances(self.config.model)
 
     def stored(self) -> dict[str, str]:
-        """The sizes of the decoder."""
+        """The sizes of the network."""
         return config_metadata(self.config.model)
 
+    def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:
+        """New scenes with what the frozen network says of them, or earlier ones again."""
+        if self._reused is None:
+            self._reused = Reused(partial(self._made, device), self.config.reuse, self.config.loop.batch)
+        return self._reused(step, seeds)
+
+    def held_out(self, seeds: Sequence[int], device: torch.device) -> Sample:
+        """The same views however long the training is."""
+        return self.seen(super().held_out(seeds, device))
+
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
-        """Losses of the classes, of the masks and of the attention's spread over the views."""
-        encoded = self.encoded(batch.images)
-        output = model(encoded.tokens, encoded.maps, shares=True)
+        """Losses of the queries' classes, masks and attention, and of the field."""
+        assert isinstance(batch, SeenSample)
+        queries, instance_field = model(batch.given, shares=True)
         with torch.autocast(batch.images.device.type, enabled=False):
-            size = (encoded.maps.shape[-2], encoded.maps.shape[-1])
+            size = (queries.mask_logits.shape[-2], queries.mask_logits.shape[-1])
             truth = instance_truth(batch, size, self.config.loss.least_px)
-            return instance_losses(output, truth, self.config.loss)
+            parts = instance_losses(queries, truth, self.config.loss)
+            of_field = field_losses(instance_field, truth, self.config.field_loss)
+            return parts | of_field | {"total": parts["total"] + of_field["total"]}
 
     def metrics(self, model: nn.Module, batch: Sample) -> dict[str, float]:
-        """Mean of the best overlap with each thing, and AP at an overlap of one half."""
-        return instance_figures(self.found(model, batch.images), batch, self.config.loss.least_px)
+        """Of the queries: mean of the best overlap with each thing, and AP at an overlap of one half. Of the field: how
+        sure its features tell two pixels of one thing from two of different ones, and the overlap of what is on things.
+        """
+        assert isinstance(batch, SeenSample)
+        queries = instance_figures(self.found(model, batch), batch, self.config.loss.least_px)
+        return queries | field_figures(model.field(batch.given), batch)  # type: ignore[operator]
 
     def picture(self, model: nn.Module, batch: Sample) -> np.ndarray:
         """Of each scene: the views with the true things, and with those that were found."""
-        assert batch.instance_ids is not None
-        found = torch.stack([each.labels for each in self.found(model, batch.images)])
+        assert isinstance(batch, SeenSample) and batch.instance_ids is not None
+        found = torch.stack([each.labels for each in self.found(model, batch)])
         things = torch.where(batch.instance_ids <= batch.last_thing, batch.instance_ids, 0)
         return label_rows(batch.images, things, found)
 
-    def found(self, model: nn.Module, images: Tensor) -> list[FoundInstances]:
-        """The instances in each scene of images (B, V, 3, H, W), with masks of their size."""
-        encoded = self.encoded(images)
-        size = (images.shape[-2], images.shape[-1])
-        return found_instances(model(encoded.tokens, encoded.maps), size, self.config.decoding)
+    def found(self, model: nn.Module, batch: SeenSample) -> list[FoundInstances]:
+        """The instances that the queries find in each scene, with masks of the size of the images."""
+        size = (batch.images.shape[-2], batch.images.shape[-1])
+        return found_instances(model.queries(batch.given), size, self.config.decoding)  # type: ignore[operator]
 
     @torch.no_grad()
-    def encoded(self, images: Tensor) -> TinyOutput:
-        """What the network says of views (B, V, 3, H, W)."""
-        output: TinyOutput = self._encoder.to(images.device)(images, self.config.model.layers)
-        return output
+    def seen(self, batch: Sample) -> SeenSample:
+        """A batch with what the network says of it."""
+        device = batch.images.device
+        with torch.autocast(device.type, torch.bfloat16, self.config.loop.precision == "bf16"):
+            layers = range(self.config.model.queries.token_layers)
+            return SeenSample.of(batch, InstanceInput.of(self._encoder.to(device)(batch.images, layers)))
+
+    def _made(self, device: torch.device, step: int, seeds: Sequence[int]) -> SeenSample:
+        return self.seen(super().batch(step, seeds, device))

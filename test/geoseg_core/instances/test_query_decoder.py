@@ -15,9 +15,7 @@ from geoseg_core.instances.queries.model import QueryDecoder
 ENCODER = TinyConfig(
     channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=3, heads=2), fused=(16, 16), coarse=8, fine=8
 )
-QUERIES = QueryConfig(
-    token_width=32, token_layers=3, map_width=24, queries=5, width=16, heads=2, features=8, feature_hidden=16
-)
+QUERIES = QueryConfig(token_width=32, token_layers=3, queries=5, width=16, heads=2, features=16)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +36,13 @@ def images(batch=1, views=3, seed=0):
 
 @torch.no_grad()
 def said(encoder, decoder, shown, shares=True):
-    seen = encoder(shown, decoder.config.layers)
-    return decoder(seen.tokens, seen.maps, shares)
+    return decoder(*given(encoder, shown, decoder.config.layers), shares)
+
+
+def given(encoder, shown, layers=(0, 1, 2)):
+    """The layers after the global attention, and maps that stand for features."""
+    seen = encoder(shown, layers)
+    return {number: seen.tokens.layers[number][..., 32:] for number in layers}, seen.fused
 
 
 @pytest.mark.parametrize("views", [1, 2, 5])
@@ -68,7 +71,7 @@ def test_a_batch_gives_what_its_scenes_give(encoder, decoder):
 
 def test_the_attention_is_the_same_whether_its_spread_is_asked_for_or_not(encoder, decoder):
     slow, fast = (said(encoder, decoder, images(2), shares) for shares in (True, False))
-    assert fast.view_shares is None
+    assert fast.view_shares is None and fast.earlier == ()
     assert torch.allclose(slow.mask_logits, fast.mask_logits, atol=1e-5)
     assert torch.allclose(slow.class_logits, fast.class_logits, atol=1e-5)
 
@@ -101,27 +104,24 @@ def test_queries_look_at_the_layers_that_are_chosen(encoder, insertion, of_four,
     assert said(encoder, decoder, images()).view_shares.shape[0] == len(of_three)
 
 
+def test_what_is_said_early_is_what_fewer_layers_say(encoder, decoder):
+    output = said(encoder, decoder, images())
+    assert len(output.earlier) == 2
+    torch.manual_seed(2)
+    shorter = QueryDecoder(replace(QUERIES, token_layers=2)).eval()
+    kept = {name: value for name, value in decoder.state_dict().items() if not name.startswith("layers.2")}
+    shorter.load_state_dict(kept)
+    alone = said(encoder, shorter, images())
+    assert torch.allclose(output.earlier[1].mask_logits, alone.mask_logits, atol=1e-5)
+    assert torch.allclose(output.earlier[1].class_logits, alone.class_logits, atol=1e-5)
+
+
 @torch.no_grad()
-def test_only_what_the_global_attention_gave_is_looked_at(encoder, decoder):
-    seen = encoder(images(), decoder.config.layers)
-    plain = decoder(seen.tokens, seen.maps)
-    changed = {number: each.clone() for number, each in seen.tokens.layers.items()}
-    for each in changed.values():
-        each[..., :32] = 7
-    same = decoder(replace(seen.tokens, layers=changed), seen.maps)
-    assert torch.equal(plain.mask_logits, same.mask_logits)
-    for each in changed.values():
-        each[..., 32:] = 7
-    other = decoder(replace(seen.tokens, layers=changed), seen.maps)
-    assert not torch.allclose(plain.mask_logits, other.mask_logits, atol=1e-4)
-
-
 def test_what_does_not_fit_is_refused(encoder, decoder):
-    seen = encoder(images(), decoder.config.layers)
+    tokens, features = given(encoder, images())
     with pytest.raises(BadInput, match=r"got \[0, 2\]; let the network keep \[1\]"):
-        few = {number: seen.tokens.layers[number] for number in (0, 2)}
-        decoder(replace(seen.tokens, layers=few), seen.maps)
-    with pytest.raises(BadInput, match=r"expected maps \(B, V, 24, h, w\)"):
-        decoder(seen.tokens, seen.fused)
-    with pytest.raises(BadInput, match="tokens and maps of one network"):
-        decoder(seen.tokens, seen.maps[:, :2])
+        decoder({number: tokens[number] for number in (0, 2)}, features)
+    with pytest.raises(BadInput, match=r"expected features \(B, V, 16, h, w\)"):
+        decoder(tokens, features[:, :, :8])
+    with pytest.raises(BadInput, match="take both of one network"):
+        decoder(tokens, features[:, :2])

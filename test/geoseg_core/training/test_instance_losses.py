@@ -1,6 +1,7 @@
 """Losses and matching of object queries against values worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -104,6 +105,26 @@ def test_the_divergence_is_a_mean_over_layers_and_views():
     output.view_shares[1] = torch.tensor([1.0, 0.0])
     parts = instance_losses(output, truth_of([[0]]), ONES)
     assert float(parts["attention"]) == pytest.approx((HALF_APART + 0) / 2 / 2, abs=1e-5)
+
+
+def test_each_layer_before_the_last_is_matched_anew_and_counts_as_a_mean():
+    truth = truth_of([[0, 1], [3]])
+    last, other, unknowing = sure_of(truth, 3, (0, 1)), sure_of(truth, 3, (2, 0)), undecided(queries=3)
+    said = float(sum(instance_losses(unknowing, truth, ONES)[name] for name in ("classes", "bce", "dice")))
+    assert "deep" not in instance_losses(last, truth, ONES)
+    parts = instance_losses(replace(last, earlier=(other, unknowing)), truth, replace(ONES, deep=0.5))
+    assert float(parts["deep"]) == pytest.approx(0.5 * (0 + said) / 2, abs=1e-5)
+    assert float(parts["total"]) == pytest.approx(float(parts["deep"]), abs=1e-5)
+
+
+def test_without_the_attention_in_the_cost_masks_alone_decide():
+    truth = truth_of([[0]])
+    output = undecided()
+    output.view_shares[0, 0] = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    output.mask_logits[0, 0] = torch.tensor([[[0.1, 0.0]], [[0.0, 0.0]]])
+    plain = matching_costs(output, truth, replace(ONES, attention_cost=False))
+    assert matched(plain, truth.known).queries.tolist() == [0]
+    assert matched(matching_costs(output, truth, ONES), truth.known).queries.tolist() == [1]
 
 
 def test_each_thing_gets_the_query_that_is_it():

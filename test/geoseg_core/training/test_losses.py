@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from geoseg_core.errors import BadInput
 from geoseg_core.training.losses.camera import camera_loss
+from geoseg_core.training.losses.contrast import contrastive_loss
 from geoseg_core.training.losses.dense import confident_loss, gradient_loss
 from geoseg_core.training.losses.masks import dice_loss, focal_loss
 from geoseg_core.training.losses.tracks import confidence_loss, track_loss, visibility_loss
@@ -127,3 +129,53 @@ def test_dice_is_the_share_that_is_not_common() -> None:
     assert float(dice_loss(logits, truth, smooth=0.0)) == pytest.approx(0.5)
     assert float(dice_loss(logits, truth, smooth=1.0)) == pytest.approx(1 - 3 / 5)
     assert float(dice_loss(logits.mT, truth)) == pytest.approx(0, abs=1e-6)
+
+
+def four_pixels() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features (1, 4, 2), instances and what is known: two pixels of instance 7, one of 3, one that has none."""
+    features = torch.tensor([[[0.0, 0.0], [0.3, 0.4], [0.6, 0.0], [9.0, 9.0]]])
+    return features, torch.tensor([[7, 7, 3, 0]]), torch.tensor([[True, True, True, False]])
+
+
+def test_one_instance_is_pulled_together_and_others_are_pushed_up_to_the_margin() -> None:
+    pixels = four_pixels()
+    # Distances: 0.5 within instance 7; 0.6 and 0.5 from it to instance 3.
+    assert float(contrastive_loss(*pixels)) == pytest.approx((2 * 0.5 + 0.4 + 0.5) / 3)
+    assert float(contrastive_loss(*pixels, pull=4.0, push=0.5)) == pytest.approx((4 * 0.5 + 0.5 * 0.9) / 3)
+    assert float(contrastive_loss(*pixels, margin=0.55)) == pytest.approx((2 * 0.5 + 0.05) / 3)
+
+
+def test_samples_are_not_compared_and_the_order_of_pixels_does_not_matter() -> None:
+    pixels = four_pixels()
+    twice = [torch.cat((each, each)) for each in pixels]
+    assert float(contrastive_loss(*twice)) == pytest.approx(float(contrastive_loss(*pixels)))
+    mixed = [each[:, [2, 3, 1, 0]] for each in pixels]
+    assert float(contrastive_loss(*mixed)) == pytest.approx(float(contrastive_loss(*pixels)))
+
+
+def test_features_in_one_place_have_a_finite_gradient_and_no_pair_costs_nothing() -> None:
+    features = torch.ones(1, 3, 8, requires_grad=True)
+    everywhere = torch.ones(1, 3, dtype=torch.bool)
+    loss = contrastive_loss(features, torch.tensor([[1, 1, 2]]), everywhere)
+    assert float(loss.detach()) == pytest.approx(2 / 3)
+    loss.backward()
+    assert features.grad is not None and features.grad.isfinite().all()
+    one = torch.tensor([[True, False, False]])
+    assert float(contrastive_loss(features.detach(), torch.tensor([[1, 1, 2]]), one)) == 0
+
+
+def test_the_gradient_pulls_and_pushes_along_the_line_between_two_pixels() -> None:
+    everywhere = torch.ones(1, 2, dtype=torch.bool)
+    for instances, slope in (([[1, 1]], 2.0), ([[1, 2]], -1.0)):
+        features = torch.tensor([[[0.0, 0.0], [0.3, 0.4]]], requires_grad=True)
+        contrastive_loss(features, torch.tensor(instances), everywhere).backward()
+        assert features.grad is not None
+        torch.testing.assert_close(features.grad[0, 1], slope * torch.tensor([0.6, 0.8]))
+
+
+def test_pixels_that_do_not_fit_their_features_are_refused() -> None:
+    features, instances, known = four_pixels()
+    with pytest.raises(BadInput, match=r"got \[\(1, 4, 2\), \(1, 3\), \(1, 4\)\]"):
+        contrastive_loss(features, instances[:, :3], known)
+    with pytest.raises(BadInput, match=r"features \(B, N, C\)"):
+        contrastive_loss(features[0], instances[0], known[0])

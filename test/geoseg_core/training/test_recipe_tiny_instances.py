@@ -1,4 +1,4 @@
-"""The recipe of the query decoder: that it learns, and what it says of held-out samples."""
+"""The recipe of the instance network: that it learns, and what it says of held-out samples."""
 
 from dataclasses import replace
 
@@ -13,13 +13,14 @@ from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.model import TinyGeometry
 from geoseg_core.geometry.vggt.config import AggregatorConfig
-from geoseg_core.instances.queries.config import QueryConfig
 from geoseg_core.instances.queries.decoding import FoundInstances
-from geoseg_core.instances.queries.model import QueryDecoder
-from geoseg_core.training.instance_metrics import instance_figures
+from geoseg_core.instances.tiny.config import TinyInstancesConfig
+from geoseg_core.instances.tiny.model import InstanceField, TinyInstances
+from geoseg_core.training.instance_metrics import field_figures, instance_figures
 from geoseg_core.training.label_pictures import label_rows
 from geoseg_core.training.optimiser import make_optimiser
 from geoseg_core.training.recipes.tiny_instances import TinyInstancesRecipe, TinyInstancesTask
+from geoseg_core.training.task import step_seeds
 from geoseg_core.weights.chosen import config_metadata, stored_config
 from geoseg_core.weights.loading import load_checkpoint
 
@@ -28,13 +29,14 @@ ENCODER = TinyConfig(
     channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=2, heads=2), fused=(16, 16), coarse=8, fine=8
 )
 VALUES = {
-    "model.token_width": 32,
-    "model.token_layers": 2,
-    "model.map_width": 24,
-    "model.queries": 12,
-    "model.width": 32,
-    "model.features": 16,
-    "model.feature_hidden": 32,
+    "model.coarse": 8,
+    "model.fused": 16,
+    "model.trunk": (32, 32, 32),
+    "model.queries.token_width": 32,
+    "model.queries.token_layers": 2,
+    "model.queries.queries": 12,
+    "model.queries.width": 32,
+    "model.queries.features": 16,
     "data.worlds.width": 96,
     "data.worlds.height": 64,
     "data.worlds.difficulty": 0.0,
@@ -76,23 +78,25 @@ def test_it_learns_a_world_by_heart_and_the_network_stays_as_it_is(task):
         figures = task.metrics(model.eval(), batch)
     assert np.mean(totals[-4:]) < 0.4 * totals[0]
     assert figures["iou"] > 0.4 and figures["iou"] > at_first["iou"] + 0.2 and figures["ap50"] > at_first["ap50"]
+    assert figures["told_apart"] > 0.9 and figures["things_iou"] > 0.5
     assert all(torch.equal(old, new) for old, new in zip(before, task._encoder.parameters(), strict=True))
 
 
 def test_the_trainer_runs_it_and_what_it_writes_can_be_built_again(weights, tmp_path):
     values = VALUES | {"encoder": weights, "schedule.steps": 2, "loop.batch": 2, "loop.final_samples": 2}
-    words = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    texts = {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}
+    words = [word for name, value in texts.items() for word in ("--set", f"{name}={value}")]
     assert cli.main(["train", "tiny-instances", "--out", str(tmp_path), "--device", "cpu", *words]) == 0
     path = tmp_path / "weights.safetensors"
-    decoder = QueryDecoder(stored_config(path, QueryConfig()))
-    load_checkpoint(decoder, path, torch.float32)
-    assert decoder.config.queries == 12
+    network = TinyInstances(stored_config(path, TinyInstancesConfig()))
+    load_checkpoint(network, path, torch.float32)
+    assert network.config.queries.queries == 12
 
 
 @pytest.mark.parametrize("shown", [[0], [1, 0]])
 def test_fewer_views_teach_too(task, shown):
     batch = task.batch(0, [7, 8], CPU)
-    some = replace(batch, images=batch.images[:, shown], instance_ids=batch.instance_ids[:, shown])
+    some = replace(batch, **{name: value[:, shown] for name, value in batch.tensors().items()})
     parts = task.loss(task.model(), some, 0)
     assert torch.isfinite(parts["total"]) and parts["bce"] > 0
     assert (parts["attention"] > 1e-6) == (len(shown) > 1), "one view has all the attention"
@@ -103,7 +107,7 @@ def test_scenes_without_a_thing_teach_and_have_no_figures(task):
     bare, model = replace(batch, instance_ids=torch.zeros_like(batch.instance_ids)), task.model()
     parts = task.loss(model, bare, 0)
     parts["total"].backward()
-    assert parts["total"] == parts["classes"] > 0
+    assert parts["bce"] == parts["dice"] == parts["attention"] == parts["contrast"] == 0 < parts["classes"]
     with torch.no_grad():
         assert task.metrics(model.eval(), bare) == {}
 
@@ -112,7 +116,8 @@ def test_scenes_without_a_thing_teach_and_have_no_figures(task):
 def test_figures_and_pictures_of_held_out_samples(task):
     batch, model = task.held_out([0, 1], CPU), task.model().eval()
     figures = task.metrics(model, batch)
-    assert set(figures) == {"iou", "ap50"} and all(0 <= value <= 1 for value in figures.values())
+    assert set(figures) == {"iou", "ap50", "told_apart", "things_iou"}
+    assert all(0 <= value <= 1 for value in figures.values())
     picture = task.picture(model, batch)
     assert picture.dtype == np.uint8 and picture.shape == (4 * 64 + 4, 3 * 96, 3)
 
@@ -120,9 +125,11 @@ def test_figures_and_pictures_of_held_out_samples(task):
 def test_what_cannot_be_trained_is_refused(task, weights):
     with pytest.raises(BadInput, match="instance ids"):
         task.loss(task.model(), replace(task.batch(0, [7], CPU), instance_ids=None), 0)
-    for name, value, words in (("model.classes", 3, "expected 1"), ("model.token_layers", 4, "'token_layers': 2")):
+    sizes = r"\(32, 2, 8, 16\), got \(32, 4, 8, 16\)"
+    wrong = (("queries.classes", 3, "expected 1"), ("queries.token_layers", 4, sizes))
+    for name, value, words in wrong:
         with pytest.raises(BadConfig, match=words):
-            TinyInstancesTask(build(TinyInstancesRecipe, VALUES | {"encoder": weights, name: value}))
+            TinyInstancesTask(build(TinyInstancesRecipe, VALUES | {"encoder": weights, f"model.{name}": value}))
 
 
 def found(labels, scores):
@@ -146,6 +153,32 @@ def test_figures_by_hand(task):
     assert figures["ap50"] == pytest.approx(1 / 2), "an overlap of one half is not more than one half"
     assert instance_figures([instances], batch, 4)["iou"] == pytest.approx(3 / 4)
     assert instance_figures([instances], batch, 5) == {}
+
+
+def test_figures_of_the_field_by_hand(task):
+    batch = replace(task.batch(0, [7], CPU), images=torch.zeros(1, 1, 3, 1, 4), object_to_world=None)
+    batch = replace(batch, instance_ids=torch.tensor([[[[1, 1, 2, 0]]]]))
+    one, other = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    things = torch.tensor([[[[1.0, 1.0, -1.0, 1.0]]]])
+    apart = torch.stack((one, one, other, one), dim=-1).view(1, 1, 2, 1, 4)
+    assert field_figures(InstanceField(apart, things), batch) == pytest.approx({"told_apart": 1, "things_iou": 2 / 4})
+    alike = torch.stack((one, one, one, one), dim=-1).view(1, 1, 2, 1, 4)
+    assert field_figures(InstanceField(alike, things), batch)["told_apart"] == pytest.approx(0.5)
+
+
+def test_batches_come_back_as_often_as_they_are_asked_to(weights):
+    values = {"encoder": weights, "reuse.uses": 2, "reuse.apart": 3, "loop.batch": 2}
+    task = TinyInstancesTask(build(TinyInstancesRecipe, VALUES | values))
+    seen = [task.batch(step, step_seeds(0, step, 2), CPU) for step in range(12)]
+    order = [int(next(k for k, other in enumerate(seen) if other is each)) for each in seen]
+    # New ones at the even steps; each comes back three new ones later. Until then the odd steps take what there is.
+    assert order == [0, 0, 2, 0, 4, 4, 6, 0, 8, 2, 10, 4]
+    fresh = TinyInstancesTask(build(TinyInstancesRecipe, VALUES | values))
+    again = fresh.batch(9, step_seeds(0, 9, 2), CPU)
+    assert torch.equal(again.images, seen[9].images) and torch.equal(again.tokens, seen[9].tokens)
+    once = TinyInstancesTask(build(TinyInstancesRecipe, VALUES | values | {"reuse.uses": 1}))
+    first, second = (once.batch(step, step_seeds(0, step, 2), CPU) for step in range(2))
+    assert not torch.equal(first.images, second.images)
 
 
 def test_rows_show_the_truth_above_what_was_found():

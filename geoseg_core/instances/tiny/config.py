@@ -1,0 +1,17 @@
+"""Sizes of the instance network for the small geometry network."""
+
+from dataclasses import dataclass, field
+
+from geoseg_core.config import setting
+from geoseg_core.instances.queries.config import QueryConfig
+
+
+@dataclass(frozen=True)
+class TinyInstancesConfig:
+    """Sizes of the trunk, the field and the queries."""
+
+    coarse: int = setting(64, "numbers of the geometry network that describe a place at 1/8 of the size", low=1)
+    fused: int = setting(48, "and at 1/4", low=1)
+    trunk: tuple = setting((128, 96, 64), "channels of the trunk at 1/16, 1/8 and 1/4 of the size", low=8)
+    field_width: int = setting(8, "numbers of the instance field that tell a place's instance from others", low=1)
+    queries: QueryConfig = field(default_factory=QueryConfig)

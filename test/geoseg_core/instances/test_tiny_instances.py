@@ -1,0 +1,176 @@
+"""The small instance network with random weights, and what its finders make of a scene."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from geoseg_core.errors import BadConfig, BadInput
+from geoseg_core.geometry.alignment.aligner import AlignedScene
+from geoseg_core.geometry.inference import TinyEncoderConfig
+from geoseg_core.geometry.rgbd import RgbdEncoder
+from geoseg_core.geometry.tiny.config import TinyConfig
+from geoseg_core.geometry.tiny.encoder import TinyEncoder
+from geoseg_core.geometry.tiny.model import TinyGeometry
+from geoseg_core.geometry.vggt.config import AggregatorConfig
+from geoseg_core.instances.queries.config import QueryConfig, QueryDecodingConfig
+from geoseg_core.instances.tiny.config import TinyInstancesConfig
+from geoseg_core.instances.tiny.finders import TinyQueries, best_of, cluster_centres, looks_of, tiny_scene
+from geoseg_core.instances.tiny.loading import load_finder, small_clusters
+from geoseg_core.instances.tiny.model import InstanceInput, TinyInstances, places
+from geoseg_core.results import ScaleState
+from geoseg_core.views import FrameSet, View
+from geoseg_core.weights.chosen import config_metadata
+
+ENCODER = TinyConfig(
+    channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=2, heads=2), fused=(16, 16), coarse=8, fine=8
+)
+SIZES = TinyInstancesConfig(
+    coarse=8,
+    fused=16,
+    trunk=(16, 16, 16),
+    queries=QueryConfig(token_width=32, token_layers=2, queries=6, width=16, heads=2, features=8),
+)
+
+
+@pytest.fixture(scope="module")
+def geometry():
+    torch.manual_seed(0)
+    return TinyGeometry(ENCODER).eval()
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(1)
+    return TinyInstances(SIZES).eval()
+
+
+@torch.no_grad()
+def seen(geometry, batch=1, views=3, seed=0):
+    images = torch.rand(batch, views, 3, 32, 48, generator=torch.Generator().manual_seed(seed))
+    return InstanceInput.of(geometry(images, range(2)))
+
+
+def part(given, rows):
+    return InstanceInput(*(getattr(given, name)[rows] for name in ("tokens", "coarse", "fused", "log_depth")))
+
+
+@pytest.mark.parametrize("views", [1, 2, 5])
+@torch.no_grad()
+def test_each_place_of_any_number_of_views_gets_features_of_length_one(geometry, network, views):
+    queries, field = network(seen(geometry, 2, views))
+    assert queries.mask_logits.shape == (2, 6, views, 8, 12)
+    assert field.features.shape == (2, views, 8, 8, 12) and field.things.shape == (2, views, 8, 12)
+    assert torch.allclose(field.features.norm(dim=2), torch.ones(2, views, 8, 12), atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_batch_gives_what_its_scenes_give_and_each_readout_what_both_give(geometry, network):
+    given = seen(geometry, 3, 2)
+    queries, field = network(given)
+    alone = [network(part(given, slice(row, row + 1))) for row in range(3)]
+    assert torch.allclose(queries.mask_logits, torch.cat([each[0].mask_logits for each in alone]), atol=1e-5)
+    assert torch.allclose(field.features, torch.cat([each[1].features for each in alone]), atol=1e-5)
+    assert torch.equal(network.queries(given).class_logits, queries.class_logits)
+    assert torch.equal(network.field(given).things, field.things)
+
+
+@torch.no_grad()
+def test_places_say_where_they_are(geometry):
+    given = seen(geometry, 1, 2)
+    joined = places(given)
+    assert joined.shape == (2, 16 + 3, 8, 12)
+    assert torch.equal(joined[:, :16], given.fused[0])
+    assert joined[0, 16, 3].tolist() == pytest.approx(np.linspace(-1, 1, 12).tolist())
+    assert joined[1, 17, :, 5].tolist() == pytest.approx(np.linspace(-1, 1, 8).tolist())
+    assert torch.equal(joined[:, 18], given.log_depth[0])
+
+
+def test_the_output_of_another_network_is_refused(geometry, network):
+    given = seen(geometry)
+    with pytest.raises(BadInput, match=r"\(2, 32, 8, 16\), got \(1, 32, 8, 16\)"):
+        network(replace(given, tokens=given.tokens[:, :, :1]))
+
+
+def frames(count=2, size=(48, 64), seed=0):
+    random = np.random.default_rng(seed)
+    pictures = [random.integers(0, 255, (*size, 3), np.uint8) for _ in range(count)]
+    views = tuple(View(f"camera_{number}", each) for number, each in enumerate(pictures))
+    return FrameSet(views)
+
+
+@pytest.fixture(scope="module")
+def encoder(geometry):
+    return TinyEncoder(geometry, TinyEncoderConfig(precision="fp32", packed=False))
+
+
+@pytest.fixture(scope="module")
+def weights(network, tmp_path_factory):
+    path = Path(tmp_path_factory.mktemp("weights")) / "instances.safetensors"
+    save_file(network.state_dict(), path, config_metadata(SIZES))
+    return path
+
+
+@pytest.mark.parametrize("method", ["queries", "field"])
+@pytest.mark.parametrize("views", [1, 3])
+def test_what_is_found_has_pixels_and_comes_best_first(encoder, weights, method, views):
+    finder = load_finder(method, weights, QueryDecodingConfig(least_score=0.0), small_clusters())
+    scene = encoder.encode(frames(views))
+    found = finder.find(scene)
+    count = len(found.scores)
+    assert finder.method == method and len(found.labels) == views
+    assert all(each.dtype == np.uint16 and each.shape == (48, 64) for each in found.labels)
+    assert set(np.unique(found.labels)) - {0} == set(range(1, count + 1))
+    assert (np.diff(found.scores) <= 0).all() and ((found.scores >= 0) & (found.scores <= 1)).all()
+    assert np.linalg.norm(found.looks, axis=1) == pytest.approx(np.ones(count), abs=1e-5)
+    aligned = finder.find(AlignedScene(scene, scene.views, ScaleState()))
+    assert all(map(np.array_equal, found.labels, aligned.labels))
+
+
+def test_nothing_sure_enough_is_nothing_found(encoder, network):
+    found = TinyQueries(network, QueryDecodingConfig(least_score=1.0)).find(encoder.encode(frames()))
+    assert found.scores.shape == (0,) and found.looks.shape == (0, 8)
+    assert not any(each.any() for each in found.labels)
+
+
+def test_another_encoders_scene_and_an_unknown_method_are_refused(weights):
+    view = View("camera", np.zeros((8, 8, 3), np.uint8), 0, np.eye(3), np.eye(4), np.ones((8, 8), np.float32))
+    with pytest.raises(BadInput, match="geometry.encoder=tiny"):
+        tiny_scene(RgbdEncoder().encode(FrameSet((view,))))
+    with pytest.raises(BadConfig, match="queries"):
+        load_finder("planes", weights, QueryDecodingConfig(), small_clusters())
+
+
+def test_two_bundles_of_features_are_two_things_and_a_handful_is_one():
+    random = torch.Generator().manual_seed(0)
+    bundle = torch.nn.functional.normalize(torch.eye(4)[:2].repeat_interleave(40, 0), dim=1)
+    features = torch.nn.functional.normalize(bundle + 0.05 * torch.randn(80, 4, generator=random), dim=1)
+    points = np.arange(240, dtype=np.float32).reshape(80, 3)
+    centres = cluster_centres(features, points, small_clusters())
+    order = centres[:, 0].argsort(descending=True)
+    assert torch.allclose(centres[order], torch.eye(4)[:2], atol=0.05)
+    assert cluster_centres(features[:4], points[:4], small_clusters()).shape == (1, 4)
+    assert cluster_centres(features[:0], points[:0], small_clusters()).shape == (0, 4)
+
+
+def test_a_pixel_is_of_the_heaviest_thing_or_of_none():
+    weights = torch.tensor([[[0.2, 0.0, 0.9]], [[0.3, 0.0, 0.1]]])
+    assert best_of(weights).tolist() == [[2, 0, 1]]
+    assert best_of(weights[:0]).tolist() == [[0, 0, 0]]
+
+
+def test_looks_are_means_over_the_places_of_a_thing(encoder):
+    scene = encoder.encode(frames(1, (192, 256)))
+    place = scene.placements[0]
+    labels = np.zeros((192, 256), np.uint16)
+    labels[:8, :8], labels[:, 128:] = 1, 2
+    assert place.canvas == place.source, "the image is seen as it is"
+    looks = looks_of(scene, (labels,), 2)
+    described = scene.output.coarse[0, 0]
+    first = described[:, 0, 0] / described[:, 0, 0].norm()
+    assert looks[0] == pytest.approx(first.numpy(), abs=1e-5)
+    half = torch.nn.functional.normalize(described[:, :, 16:], dim=0).mean(dim=(1, 2))
+    assert looks[1] == pytest.approx((half / half.norm()).numpy(), abs=1e-5)
