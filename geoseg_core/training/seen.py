@@ -33,6 +33,7 @@ class SeenSample(Sample):
     coarse: Tensor | None = None
     fused: Tensor | None = None
     log_depth: Tensor | None = None
+    nowhere: Tensor | None = None
 
     @staticmethod
     def of(batch: Sample, given: InstanceInput) -> "SeenSample":

@@ -69,7 +69,12 @@ class TinyInstancesTask(SourceTask):
         self._encoder = frozen_encoder(config.encoder)
         sizes = self._encoder.config
         wanted = (sizes.width, sizes.aggregator.depth, sizes.coarse, sizes.fused[0])
-        got = (queries.token_width, queries.token_layers, config.model.coarse, config.model.fused)
+        got = (queries.token_width, config.model.layers, config.model.coarse, config.model.fused)
+        if queries.token_layers != (layers := config.model.layers + 1):
+            raise BadConfig(
+                f"model.queries.token_layers: expected {layers}, those of the network and the trunk, got "
+                f"{queries.token_layers}"
+            )
         if got != wanted:
             raise BadConfig(
                 f"model: expected token width, token layers, coarse and fused channels of the network "
@@ -131,7 +136,7 @@ class TinyInstancesTask(SourceTask):
         """A batch with what the network says of it."""
         device = batch.images.device
         with torch.autocast(device.type, torch.bfloat16, self.config.loop.precision == "bf16"):
-            layers = range(self.config.model.queries.token_layers)
+            layers = range(self.config.model.layers)
             return SeenSample.of(batch, InstanceInput.of(self._encoder.to(device)(batch.images, layers)))
 
     def _made(self, device: torch.device, step: int, seeds: Sequence[int]) -> SeenSample:

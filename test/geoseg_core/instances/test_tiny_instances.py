@@ -1,6 +1,7 @@
 """The small instance network with random weights, and what its finders make of a scene."""
 
-from dataclasses import replace
+import math
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from geoseg_core.geometry.tiny.encoder import TinyEncoder
 from geoseg_core.geometry.tiny.model import TinyGeometry
 from geoseg_core.geometry.vggt.config import AggregatorConfig
 from geoseg_core.instances.queries.config import QueryConfig, QueryDecodingConfig
+from geoseg_core.instances.tiny.across import match_chances
 from geoseg_core.instances.tiny.config import TinyInstancesConfig
 from geoseg_core.instances.tiny.finders import TinyQueries, best_of, cluster_centres, looks_of, tiny_scene
 from geoseg_core.instances.tiny.loading import load_finder, small_clusters
@@ -29,10 +31,11 @@ ENCODER = TinyConfig(
     channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=2, heads=2), fused=(16, 16), coarse=8, fine=8
 )
 SIZES = TinyInstancesConfig(
+    layers=2,
     coarse=8,
     fused=16,
     trunk=(16, 16, 16),
-    queries=QueryConfig(token_width=32, token_layers=2, queries=6, width=16, heads=2, features=8),
+    queries=QueryConfig(token_width=32, token_layers=3, queries=6, width=16, heads=2, features=8),
 )
 
 
@@ -55,7 +58,7 @@ def seen(geometry, batch=1, views=3, seed=0):
 
 
 def part(given, rows):
-    return InstanceInput(*(getattr(given, name)[rows] for name in ("tokens", "coarse", "fused", "log_depth")))
+    return InstanceInput(*(getattr(given, each.name)[rows] for each in fields(InstanceInput)))
 
 
 @pytest.mark.parametrize("views", [1, 2, 5])
@@ -81,12 +84,34 @@ def test_a_batch_gives_what_its_scenes_give_and_each_readout_what_both_give(geom
 @torch.no_grad()
 def test_places_say_where_they_are(geometry):
     given = seen(geometry, 1, 2)
-    joined = places(given)
-    assert joined.shape == (2, 16 + 3, 8, 12)
-    assert torch.equal(joined[:, :16], given.fused[0])
-    assert joined[0, 16, 3].tolist() == pytest.approx(np.linspace(-1, 1, 12).tolist())
-    assert joined[1, 17, :, 5].tolist() == pytest.approx(np.linspace(-1, 1, 8).tolist())
-    assert torch.equal(joined[:, 18], given.log_depth[0])
+    where = places(given.log_depth)[0]
+    assert where.shape == (2, 3, 8, 12)
+    assert where[0, 0, 3].tolist() == pytest.approx(np.linspace(-1, 1, 12).tolist())
+    assert where[1, 1, :, 5].tolist() == pytest.approx(np.linspace(-1, 1, 8).tolist())
+    assert torch.equal(where[:, 2], given.log_depth[0])
+
+
+def test_chances_of_matches_by_hand():
+    described = torch.tensor([[[1.0, 0.0], [0.0, 0.0], [2.0, 0.0], [0.0, 3.0]]])
+    chances = match_chances(described, torch.tensor([0.5]), 2)[0]
+    # The first place of the first view: products 2 and 0 with those of the second, and 0.5 for nowhere.
+    whole = math.exp(2) + 1 + math.exp(0.5)
+    assert chances[0].tolist() == pytest.approx([0, 0, math.exp(2) / whole, 1 / whole], abs=1e-6)
+    assert chances[3].tolist() == pytest.approx([1 / (2 + math.exp(0.5))] * 2 + [0, 0], abs=1e-6)
+    alone = match_chances(described, torch.tensor([0.5]), 1)
+    assert torch.equal(alone, torch.zeros(1, 4, 4)), "one view has no other"
+
+
+@torch.no_grad()
+def test_other_views_in_another_order_give_the_same(geometry, network):
+    given, order = seen(geometry, 1, 3), [2, 0, 1]
+    moved = InstanceInput(
+        *(getattr(given, name)[:, order] for name in ("tokens", "coarse", "fused", "log_depth")), given.nowhere
+    )
+    (queries, field), (others, again) = network(given), network(moved)
+    assert torch.allclose(queries.class_logits, others.class_logits, atol=1e-5)
+    assert torch.allclose(queries.mask_logits[:, :, order], others.mask_logits, atol=1e-4)
+    assert torch.allclose(field.features[:, order], again.features, atol=1e-5)
 
 
 def test_the_output_of_another_network_is_refused(geometry, network):

@@ -29,11 +29,12 @@ ENCODER = TinyConfig(
     channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=2, heads=2), fused=(16, 16), coarse=8, fine=8
 )
 VALUES = {
+    "model.layers": 2,
     "model.coarse": 8,
     "model.fused": 16,
     "model.trunk": (32, 32, 32),
     "model.queries.token_width": 32,
-    "model.queries.token_layers": 2,
+    "model.queries.token_layers": 3,
     "model.queries.queries": 12,
     "model.queries.width": 32,
     "model.queries.features": 16,
@@ -96,7 +97,7 @@ def test_the_trainer_runs_it_and_what_it_writes_can_be_built_again(weights, tmp_
 @pytest.mark.parametrize("shown", [[0], [1, 0]])
 def test_fewer_views_teach_too(task, shown):
     batch = task.batch(0, [7, 8], CPU)
-    some = replace(batch, **{name: value[:, shown] for name, value in batch.tensors().items()})
+    some = replace(batch, **{name: value[:, shown] for name, value in batch.tensors().items() if value.ndim > 1})
     parts = task.loss(task.model(), some, 0)
     assert torch.isfinite(parts["total"]) and parts["bce"] > 0
     assert (parts["attention"] > 1e-6) == (len(shown) > 1), "one view has all the attention"
@@ -126,10 +127,15 @@ def test_what_cannot_be_trained_is_refused(task, weights):
     with pytest.raises(BadInput, match="instance ids"):
         task.loss(task.model(), replace(task.batch(0, [7], CPU), instance_ids=None), 0)
     sizes = r"\(32, 2, 8, 16\), got \(32, 4, 8, 16\)"
-    wrong = (("queries.classes", 3, "expected 1"), ("queries.token_layers", 4, sizes))
+    wrong = (
+        ("queries.classes", 3, "expected 1"),
+        ("queries.token_layers", 2, "expected 3, those of the network and the trunk"),
+        ("layers", 4, sizes),
+    )
     for name, value, words in wrong:
         with pytest.raises(BadConfig, match=words):
-            TinyInstancesTask(build(TinyInstancesRecipe, VALUES | {"encoder": weights, f"model.{name}": value}))
+            values = VALUES | {"encoder": weights, "model.queries.token_layers": 5 if name == "layers" else 3}
+            TinyInstancesTask(build(TinyInstancesRecipe, values | {f"model.{name}": value}))
 
 
 def found(labels, scores):
