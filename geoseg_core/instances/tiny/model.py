@@ -9,8 +9,8 @@ instances.
 Departures: both papers have a DPT head of their own for their features, at 1/2 and at full size; one at 1/4 serves both
 here. The geometry network stays as it is; what it learned too little of, which places of the views are the same, is
 learned by the trunk. Beside its numbers the field says whether a place is on a thing at all, so that what is no thing
-(walls, supports, the robot's arm) need not be clustered. Places are told from where they are in the image and how deep, so that equal
-things can be told apart.
+(walls, supports, the robot's arm) need not be clustered. Places are told from where they are in the image and how deep,
+so that equal things can be told apart.
 """
 
 from dataclasses import dataclass
