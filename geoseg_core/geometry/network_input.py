@@ -89,15 +89,16 @@ class Placement:
         nearest = values[np.ix_(rows.clip(0, self.source[0] - 1), columns.clip(0, self.source[1] - 1))]
         return np.where(within_rows[:, None] & within_columns, nearest, 0)
 
-    def mask_to_source(self, mask: np.ndarray) -> np.ndarray:
-        """A mask (h, w) of the network's input at the pixels of the image, (H, W) bool; False where it was cropped."""
+    def nearest_to_source(self, values: np.ndarray) -> np.ndarray:
+        """A map (h, w) of the network's input, such as a mask or labels, at the pixels of the image (H, W): the nearest
+        value, 0 where it was cropped."""
         height, width = self.source
         u = self.to_network(np.stack((np.arange(width), np.zeros(width)), axis=-1))[:, 0]
         v = self.to_network(np.stack((np.zeros(height), np.arange(height)), axis=-1))[:, 1]
         columns, rows = np.rint(u).astype(np.intp), np.rint(v).astype(np.intp)
         seen_rows, seen_columns = (rows >= 0) & (rows < self.canvas[0]), (columns >= 0) & (columns < self.canvas[1])
-        inside = mask[np.ix_(rows.clip(0, self.canvas[0] - 1), columns.clip(0, self.canvas[1] - 1))]
-        return np.asarray(inside, bool) & seen_rows[:, None] & seen_columns
+        inside = values[np.ix_(rows.clip(0, self.canvas[0] - 1), columns.clip(0, self.canvas[1] - 1))]
+        return np.where(seen_rows[:, None] & seen_columns, inside, np.zeros((), values.dtype))
 
     @property
     def _scale(self) -> np.ndarray:

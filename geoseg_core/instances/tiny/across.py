@@ -31,28 +31,40 @@ class Across(nn.Module):
         descriptors: (B, V, D, h, w) whose products, with `nowhere` (B,) beside, tell matches.
         places: (B, V, E, h, w)
         """
-        batch, views, _, height, width = features.shape
+        views, height, width = features.shape[1], *features.shape[3:]
         flat, described, where = (each.movedim(2, -1).flatten(1, 3) for each in (features, descriptors, places))
-        chances = match_chances(described, nowhere, views)  # (B, N, N)
-        taken = chances.to(features.dtype) @ self.matched(self.norm(flat)).to(features.dtype)
-        flat = flat + self.scale(taken) + self.place(torch.cat((described.to(where.dtype), where), dim=-1))
+        flat = flat + self.scale(shown_elsewhere(self.matched(self.norm(flat)), described, nowhere, views))
+        flat = flat + self.place(torch.cat((described.to(where.dtype), where), dim=-1))
         for block in self.blocks:
             flat = block(flat)
         return flat.unflatten(1, (views, height, width)).movedim(-1, 2)
 
 
-@torch.no_grad()
-def match_chances(described: Tensor, nowhere: Tensor, views: int) -> Tensor:
-    """Chances (B, N, N) that the places (columns) of the other views show what the places (rows) of a view show; a row
-    sums to less than 1, the rest being that no view shows it.
+def shown_elsewhere(values: Tensor, described: Tensor, nowhere: Tensor, views: int) -> Tensor:
+    """For each place the mean (B, N, C) of the values (B, N, C) of the places in other views that show the same, by the
+    chances that they do; 0 for the chance that none does.
 
     Args:
         described: (B, N, D) descriptors of the places of all views, view after view.
         nowhere: (B,) logit that no place shows it.
     """
-    count = described.shape[1] // views
-    logits = (described @ described.mT).float().unflatten(2, (views, count)).unflatten(1, (views, count))
-    own = torch.eye(views, dtype=torch.bool, device=described.device)[:, None, :, None]
-    logits = logits.masked_fill(own, -torch.inf).flatten(3, 4).flatten(1, 2)
-    beside = nowhere.float()[:, None, None].expand(-1, logits.shape[1], 1)
-    return torch.cat((logits, beside), dim=-1).softmax(dim=-1)[..., :-1]
+    if views == 1:
+        return torch.zeros_like(values)
+    given, said = values.chunk(views, dim=1), described.chunk(views, dim=1)
+    taken = []
+    for view in range(views):
+        others = [other for other in range(views) if other != view]
+        chances = match_chances(said[view], torch.cat([said[other] for other in others], dim=1), nowhere)
+        taken.append(chances.to(values.dtype) @ torch.cat([given[other] for other in others], dim=1))
+    return torch.cat(taken, dim=1)
+
+
+@torch.no_grad()
+def match_chances(own: Tensor, others: Tensor, nowhere: Tensor) -> Tensor:
+    """Chances (B, N, M) that places with descriptors (B, M, D) show what those with descriptors (B, N, D) show; a row
+    sums to less than 1, the rest being the chance of `nowhere` (B,)."""
+    logits = (own @ others.mT).float()
+    beside = nowhere.float()[:, None, None]
+    highest = torch.maximum(logits.amax(dim=-1, keepdim=True), beside)
+    parts = (logits - highest).exp_()
+    return parts / (parts.sum(dim=-1, keepdim=True) + (beside - highest).exp())

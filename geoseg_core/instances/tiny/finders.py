@@ -8,7 +8,6 @@ from torch import Tensor
 from geoseg_core.errors import BadInput
 from geoseg_core.geometry.alignment.aligner import AlignedScene
 from geoseg_core.geometry.encoder import EncodedScene
-from geoseg_core.geometry.network_input import Placement
 from geoseg_core.geometry.tiny.encoder import TinyScene
 from geoseg_core.geometry.tiny.matching import levelled
 from geoseg_core.geometry.tiny.model import COARSE, FINE
@@ -38,13 +37,7 @@ class TinyQueries:
         with tiny.encoder.config.trunk_types(tiny.output.coarse.device):
             output = self.model.queries(InstanceInput.of(tiny.output))
         found = found_instances(output, tiny.placements[0].canvas, self.config)[0]
-        chances = output.mask_logits[0, found.queries].float().sigmoid()  # (K, V, h, w)
-        labels = []
-        for view, place in enumerate(tiny.placements):
-            chance = at_pixels(chances[:, view], place)
-            weights = found.scores[:, None, None] * chance
-            labels.append(best_of(torch.where(chance >= self.config.mask_chance, weights, 0.0)))
-        return found_things(tiny, labels, found.scores)
+        return found_things(tiny, found.labels, found.scores)
 
 
 class TinyField:
@@ -68,15 +61,13 @@ class TinyField:
         features, chances = field.features[0], field.things[0].sigmoid()
         chosen = chances > 0.5
         centres = cluster_centres(features.movedim(1, -1)[chosen], cell_points(scene, tiny, chosen), self.config)
-        labels, trust = [], []
-        for view, place in enumerate(tiny.placements):
-            chance = at_pixels(chances[None, view], place)
-            closeness = at_pixels(features[view], place).movedim(0, -1) @ centres.T  # (H, W, K)
-            weights = torch.where(chance > 0.5, 2 + closeness.movedim(-1, 0), 0.0)
-            labels.append(best_of(weights))
-            trust.append(chance[0])
-        scores = torch.stack([mean_under(labels, trust, number) for number in range(1, len(centres) + 1)] or [])
-        return found_things(tiny, labels, scores)
+        canvas = tiny.placements[0].canvas
+        chance = enlarged(chances[:, None], canvas)[:, 0]  # (V, H, W)
+        if not len(centres):
+            return found_things(tiny, torch.zeros_like(chance, dtype=torch.int64), chance.new_zeros(0))
+        closeness = enlarged(torch.einsum("vchw,kc->vkhw", features, centres), canvas)
+        labels = torch.where(chance > 0.5, 1 + closeness.argmax(dim=1), 0)
+        return found_things(tiny, labels, means_under(labels, chance, len(centres)))
 
 
 def tiny_scene(scene: EncodedScene) -> TinyScene:
@@ -91,16 +82,9 @@ def tiny_scene(scene: EncodedScene) -> TinyScene:
     return inner
 
 
-def at_pixels(maps: Tensor, place: Placement) -> Tensor:
-    """Maps (K, h, w) at 1/4 of the network's input at the pixels of the image (K, H, W); 0 where it saw nothing."""
-    if not len(maps):
-        return maps.new_zeros(0, *place.source)
-    return place.logits_to_source(F.interpolate(maps[None], place.canvas, mode="bilinear", align_corners=False)[0], 0.0)
-
-
-def best_of(weights: Tensor) -> Tensor:
-    """(H, W): 1 + the thing of the highest weight (K, H, W), 0 where all are 0."""
-    return F.pad(weights, (0, 0, 0, 0, 1, 0)).argmax(dim=0)
+def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (V, K, h, w) at the size (H, W)."""
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
 def cell_points(scene: EncodedScene, tiny: TinyScene, chosen: Tensor) -> np.ndarray:
@@ -128,32 +112,31 @@ def cluster_centres(features: Tensor, points: np.ndarray, config: FieldClusterCo
     return F.normalize(torch.from_numpy(centres).to(features.device), dim=1)
 
 
-def mean_under(labels: list[Tensor], values: list[Tensor], number: int) -> Tensor:
-    """Mean of values (H, W) of each view where the labels are a number; 0 where they are nowhere."""
-    chosen = torch.cat([value[label == number] for value, label in zip(values, labels, strict=True)])
-    return chosen.mean() if len(chosen) else chosen.new_zeros(())
+def means_under(labels: Tensor, values: Tensor, count: int) -> Tensor:
+    """(K,) means of values where the labels, of the same shape, are 1 to K; 0 for a label that is nowhere."""
+    flat = labels.flatten()
+    sums = values.new_zeros(count + 1).index_add_(0, flat, values.flatten())
+    return (sums / flat.bincount(minlength=count + 1).clamp(min=1))[1:]
 
 
-def found_things(tiny: TinyScene, labels: list[Tensor], scores: Tensor) -> FoundThings:
-    """Labels (H, W) int64 of each view and scores (K,), best first and without things that have no pixel."""
-    counts = torch.stack([each.flatten().bincount(minlength=len(scores) + 1) for each in labels]).sum(dim=0)
+def found_things(tiny: TinyScene, labels: Tensor, scores: Tensor) -> FoundThings:
+    """Labels (V, h, w) int64 of the network's input and scores (K,), best first, without things that have no pixel."""
+    counts = labels.flatten().bincount(minlength=len(scores) + 1)[1:].cpu().numpy()
     ranked = np.argsort(-scores.cpu().numpy(), kind="stable")
-    ranked = ranked[counts.cpu().numpy()[ranked + 1] > 0]
+    ranked = ranked[counts[ranked] > 0]
     numbers = np.zeros(len(scores) + 1, np.uint16)
     numbers[ranked + 1] = np.arange(1, len(ranked) + 1)
-    images = tuple(numbers[each.cpu().numpy()] for each in labels)
-    return FoundThings(images, scores.cpu().numpy()[ranked], looks_of(tiny, images, len(ranked)))
+    seen = numbers[labels.cpu().numpy()]
+    images = tuple(place.nearest_to_source(view) for place, view in zip(tiny.placements, seen, strict=True))
+    return FoundThings(images, scores.cpu().numpy()[ranked], looks_of(tiny, seen, len(ranked)))
 
 
-def looks_of(tiny: TinyScene, labels: tuple[np.ndarray, ...], count: int) -> np.ndarray:
-    """Means (K, D), of length one, of the descriptors that match across views, over the places of each thing."""
+def looks_of(tiny: TinyScene, labels: np.ndarray, count: int) -> np.ndarray:
+    """Means (K, D), of length one, of the descriptors that match across views, over the places of each thing in labels
+    (V, h, w)."""
     described = levelled(tiny.output.coarse[0]).movedim(1, -1).float()  # (V, h, w, D)
     middle = COARSE // 2
-    cells = [
-        place.map_to_network(image)[middle::COARSE, middle::COARSE]
-        for place, image in zip(tiny.placements, labels, strict=True)
-    ]
-    numbers = torch.from_numpy(np.stack(cells).astype(np.int64)).to(described.device)
+    cells = torch.from_numpy(labels[:, middle::COARSE, middle::COARSE].astype(np.int64)).to(described.device)
     sums = described.new_zeros(count + 1, described.shape[-1])
-    sums.index_add_(0, numbers.flatten(), described.flatten(0, 2))
+    sums.index_add_(0, cells.flatten(), described.flatten(0, 2))
     return F.normalize(sums[1:], dim=1).cpu().numpy()

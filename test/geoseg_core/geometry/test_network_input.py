@@ -72,9 +72,9 @@ def test_masks_come_back_to_their_pixels() -> None:
     rows, columns = np.meshgrid(np.arange(518), np.arange(518), indexing="ij")
     there = place.to_source(np.stack((columns, rows), axis=-1)).round().astype(int)
     mask = image[there[..., 1].clip(0, 639), there[..., 0].clip(0, 479)]
-    back = place.mask_to_source(mask)
+    back = place.nearest_to_source(mask)
     assert (back != image).sum() < 300  # less than the outline of 500 px
-    assert not place.mask_to_source(np.ones((518, 518), bool))[:70].any()
+    assert not place.nearest_to_source(np.ones((518, 518), bool))[:70].any()
 
 
 def test_images_of_different_sizes_share_a_canvas_with_white_margins() -> None:

@@ -18,9 +18,16 @@ from geoseg_core.geometry.tiny.encoder import TinyEncoder
 from geoseg_core.geometry.tiny.model import TinyGeometry
 from geoseg_core.geometry.vggt.config import AggregatorConfig
 from geoseg_core.instances.queries.config import QueryConfig, QueryDecodingConfig
-from geoseg_core.instances.tiny.across import match_chances
+from geoseg_core.instances.tiny.across import match_chances, shown_elsewhere
 from geoseg_core.instances.tiny.config import TinyInstancesConfig
-from geoseg_core.instances.tiny.finders import TinyQueries, best_of, cluster_centres, looks_of, tiny_scene
+from geoseg_core.instances.tiny.finders import (
+    TinyQueries,
+    cluster_centres,
+    found_things,
+    looks_of,
+    means_under,
+    tiny_scene,
+)
 from geoseg_core.instances.tiny.loading import load_finder, small_clusters
 from geoseg_core.instances.tiny.model import InstanceInput, TinyInstances, places
 from geoseg_core.results import ScaleState
@@ -92,14 +99,17 @@ def test_places_say_where_they_are(geometry):
 
 
 def test_chances_of_matches_by_hand():
-    described = torch.tensor([[[1.0, 0.0], [0.0, 0.0], [2.0, 0.0], [0.0, 3.0]]])
-    chances = match_chances(described, torch.tensor([0.5]), 2)[0]
-    # The first place of the first view: products 2 and 0 with those of the second, and 0.5 for nowhere.
+    first, second = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]), torch.tensor([[[2.0, 0.0], [0.0, 3.0]]])
+    # Of the first place: products 2 and 0 with those of the second view, and 0.5 for nowhere.
     whole = math.exp(2) + 1 + math.exp(0.5)
-    assert chances[0].tolist() == pytest.approx([0, 0, math.exp(2) / whole, 1 / whole], abs=1e-6)
-    assert chances[3].tolist() == pytest.approx([1 / (2 + math.exp(0.5))] * 2 + [0, 0], abs=1e-6)
-    alone = match_chances(described, torch.tensor([0.5]), 1)
-    assert torch.equal(alone, torch.zeros(1, 4, 4)), "one view has no other"
+    chances = match_chances(first, second, torch.tensor([0.5]))
+    assert chances[0, 0].tolist() == pytest.approx([math.exp(2) / whole, 1 / whole])
+    assert chances[0, 1].tolist() == pytest.approx([1 / (2 + math.exp(0.5))] * 2)
+    values = torch.tensor([[[1.0], [2.0], [10.0], [20.0]]])
+    shown = shown_elsewhere(values, torch.cat((first, second), dim=1), torch.tensor([0.5]), 2)
+    assert float(shown[0, 0, 0]) == pytest.approx((10 * math.exp(2) + 20) / whole)
+    assert float(shown[0, 3, 0]) == pytest.approx((1 + 2) / (2 + math.exp(0.5)))
+    assert torch.equal(shown_elsewhere(values, values, torch.tensor([0.5]), 1), torch.zeros(1, 4, 1)), "no other view"
 
 
 @torch.no_grad()
@@ -181,19 +191,28 @@ def test_two_bundles_of_features_are_two_things_and_a_handful_is_one():
     assert cluster_centres(features[:0], points[:0], small_clusters()).shape == (0, 4)
 
 
-def test_a_pixel_is_of_the_heaviest_thing_or_of_none():
-    weights = torch.tensor([[[0.2, 0.0, 0.9]], [[0.3, 0.0, 0.1]]])
-    assert best_of(weights).tolist() == [[2, 0, 1]]
-    assert best_of(weights[:0]).tolist() == [[0, 0, 0]]
+def test_the_score_of_a_cluster_is_the_mean_chance_of_its_pixels():
+    labels = torch.tensor([[[0, 1, 1]], [[3, 1, 0]]])
+    chances = torch.tensor([[[0.1, 0.6, 0.8]], [[0.9, 1.0, 0.0]]])
+    assert means_under(labels, chances, 3).tolist() == pytest.approx([0.8, 0, 0.9])
+
+
+def test_things_are_ranked_and_those_without_a_pixel_are_left_out(encoder):
+    scene = encoder.encode(frames(2, (192, 256)))
+    labels = torch.zeros(2, 192, 256, dtype=torch.int64)
+    labels[0, :10], labels[1, 50:60], labels[0, 20:30] = 1, 1, 3
+    found = found_things(scene, labels, torch.tensor([0.4, 0.9, 0.7]))
+    assert found.scores.tolist() == pytest.approx([0.7, 0.4])
+    assert [found.labels[0][row, 0] for row in (5, 15, 25)] == [2, 0, 1] and found.labels[1][55, 100] == 2
 
 
 def test_looks_are_means_over_the_places_of_a_thing(encoder):
     scene = encoder.encode(frames(1, (192, 256)))
     place = scene.placements[0]
-    labels = np.zeros((192, 256), np.uint16)
-    labels[:8, :8], labels[:, 128:] = 1, 2
+    labels = np.zeros((1, 192, 256), np.uint16)
+    labels[0, :8, :8], labels[0, :, 128:] = 1, 2
     assert place.canvas == place.source, "the image is seen as it is"
-    looks = looks_of(scene, (labels,), 2)
+    looks = looks_of(scene, labels, 2)
     described = scene.output.coarse[0, 0]
     first = described[:, 0, 0] / described[:, 0, 0].norm()
     assert looks[0] == pytest.approx(first.numpy(), abs=1e-5)
