@@ -30,15 +30,23 @@ class LoadedEncoder:
 
 
 def load_vggt(config: "GeometryConfig", weights: ChosenWeights, device: "torch.device") -> LoadedEncoder:
-    """VGGT without the head that no readout asks for."""
+    """VGGT without the head that no readout asks for; with the weights of IGGT, IGGT."""
     from geoseg_core.geometry.streaming.encoder import StreamingEncoder
     from geoseg_core.geometry.vggt.config import VggtConfig
     from geoseg_core.geometry.vggt.encoder import VggtEncoder
     from geoseg_core.geometry.vggt.model import Vggt
+    from geoseg_core.instances.field.config import IggtConfig
+    from geoseg_core.instances.field.model import Iggt
+    from geoseg_core.weights.header import read_header
+    from geoseg_core.weights.loading import plain_names
 
-    sizes = stored_config(weights.path, VggtConfig())
-    sizes = replace(sizes, heads=tuple(head for head in sizes.heads if head != "points"))
-    encoder = VggtEncoder(Vggt.from_checkpoint(weights.path, sizes, config.vggt.dtype).to(device), config.vggt)
+    if any(name.startswith("part_head.") for name in plain_names(read_header(weights.path), str(weights.path))):
+        iggt = Iggt.from_checkpoint(weights.path, stored_config(weights.path, IggtConfig()), config.vggt.dtype)
+        encoder = VggtEncoder(iggt.to(device), config.vggt, tuple(iggt.layers_of_field()))
+    else:
+        sizes = stored_config(weights.path, VggtConfig())
+        sizes = replace(sizes, heads=tuple(head for head in sizes.heads if head != "points"))
+        encoder = VggtEncoder(Vggt.from_checkpoint(weights.path, sizes, config.vggt.dtype).to(device), config.vggt)
     if not config.streaming:
         return LoadedEncoder(encoder, weights)
     stream = StreamingEncoder(encoder, config.stream)
@@ -95,7 +103,7 @@ class Choice:
 
 MEASURED = "rgbd"
 CHOICES = {
-    "vggt": Choice(load_vggt, ("vggt-1b", "vggt-1b-commercial"), streams=True),
+    "vggt": Choice(load_vggt, ("vggt-1b", "vggt-1b-commercial", "iggt"), streams=True),
     "pi3": Choice(load_pi3, ("pi3",)),
     "pi3x": Choice(load_pi3x, ("pi3x",), metric=True),
     "tiny": Choice(load_tiny, ("tiny",)),

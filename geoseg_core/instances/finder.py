@@ -1,11 +1,13 @@
 """The contract of networks that find instances: an encoded scene in, label images that agree in all views out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from geoseg_core.geometry.encoder import EncodedScene
+from geoseg_core.geometry.network_input import Placement
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,3 +36,21 @@ class InstanceFinder(Protocol):
         Raises:
             BadInput: a scene of an encoder that this was not made for.
         """
+
+
+def ranked_things(
+    labels: np.ndarray, scores: np.ndarray, looks: np.ndarray, placements: Sequence[Placement]
+) -> FoundThings:
+    """Things in labels (V, h, w) of the network's input, from 1, at the pixels of the images: the best score first, and
+    without those that have no pixel there.
+
+    Args:
+        scores: (K,); looks: (K, D).
+    """
+    images = [place.nearest_to_source(view) for place, view in zip(placements, labels, strict=True)]
+    pixels = sum(np.bincount(image.reshape(-1), minlength=len(scores) + 1) for image in images)
+    ranked = np.argsort(-scores, kind="stable")
+    ranked = ranked[np.asarray(pixels)[ranked + 1] > 0]
+    numbers = np.zeros(len(scores) + 1, np.uint16)
+    numbers[ranked + 1] = np.arange(1, len(ranked) + 1)
+    return FoundThings(tuple(numbers[image] for image in images), scores[ranked], looks[ranked])

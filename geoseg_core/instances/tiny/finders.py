@@ -12,7 +12,7 @@ from geoseg_core.geometry.tiny.encoder import TinyScene
 from geoseg_core.geometry.tiny.matching import levelled
 from geoseg_core.geometry.tiny.model import COARSE, FINE
 from geoseg_core.instances.field.clustering import FieldClusterConfig, fill_noise, neighbour_means, raw_clusters
-from geoseg_core.instances.finder import FoundThings
+from geoseg_core.instances.finder import FoundThings, ranked_things
 from geoseg_core.instances.queries.config import QueryDecodingConfig
 from geoseg_core.instances.queries.decoding import found_instances
 from geoseg_core.instances.tiny.model import InstanceInput, TinyInstances
@@ -120,23 +120,16 @@ def means_under(labels: Tensor, values: Tensor, count: int) -> Tensor:
 
 
 def found_things(tiny: TinyScene, labels: Tensor, scores: Tensor) -> FoundThings:
-    """Labels (V, h, w) int64 of the network's input and scores (K,), best first, without things that have no pixel."""
-    counts = labels.flatten().bincount(minlength=len(scores) + 1)[1:].cpu().numpy()
-    ranked = np.argsort(-scores.cpu().numpy(), kind="stable")
-    ranked = ranked[counts[ranked] > 0]
-    numbers = np.zeros(len(scores) + 1, np.uint16)
-    numbers[ranked + 1] = np.arange(1, len(ranked) + 1)
-    seen = numbers[labels.cpu().numpy()]
-    images = tuple(place.nearest_to_source(view) for place, view in zip(tiny.placements, seen, strict=True))
-    return FoundThings(images, scores.cpu().numpy()[ranked], looks_of(tiny, seen, len(ranked)))
+    """Things in labels (V, h, w) of the network's input, from 1, with scores (K,)."""
+    numbers, looks = labels.cpu().numpy(), looks_of(tiny, labels, len(scores))
+    return ranked_things(numbers, scores.cpu().numpy(), looks, tiny.placements)
 
 
-def looks_of(tiny: TinyScene, labels: np.ndarray, count: int) -> np.ndarray:
+def looks_of(tiny: TinyScene, labels: Tensor, count: int) -> np.ndarray:
     """Means (K, D), of length one, of the descriptors that match across views, over the places of each thing in labels
     (V, h, w)."""
     described = levelled(tiny.output.coarse[0]).movedim(1, -1).float()  # (V, h, w, D)
     middle = COARSE // 2
-    cells = torch.from_numpy(labels[:, middle::COARSE, middle::COARSE].astype(np.int64)).to(described.device)
-    sums = described.new_zeros(count + 1, described.shape[-1])
-    sums.index_add_(0, cells.flatten(), described.flatten(0, 2))
+    cells = labels[:, middle::COARSE, middle::COARSE].flatten()
+    sums = described.new_zeros(count + 1, described.shape[-1]).index_add_(0, cells, described.flatten(0, 2))
     return F.normalize(sums[1:], dim=1).cpu().numpy()

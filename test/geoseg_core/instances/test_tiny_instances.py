@@ -209,7 +209,7 @@ def test_things_are_ranked_and_those_without_a_pixel_are_left_out(encoder):
 def test_looks_are_means_over_the_places_of_a_thing(encoder):
     scene = encoder.encode(frames(1, (192, 256)))
     place = scene.placements[0]
-    labels = np.zeros((1, 192, 256), np.uint16)
+    labels = torch.zeros(1, 192, 256, dtype=torch.int64)
     labels[0, :8, :8], labels[0, :, 128:] = 1, 2
     assert place.canvas == place.source, "the image is seen as it is"
     looks = looks_of(scene, labels, 2)
