@@ -15,6 +15,7 @@ from geoseg_core.datasets.sample import Sample
 from geoseg_core.instances.tiny.model import InstanceInput
 
 GIVEN = tuple(each.name for each in fields(InstanceInput))
+MADE = tuple(name for name in GIVEN if name != "images")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class SeenSample(Sample):
     def of(batch: Sample, given: InstanceInput) -> "SeenSample":
         """A batch with what the network said of it."""
         known = {each.name: getattr(batch, each.name) for each in fields(Sample)}
-        return SeenSample(**known, **{name: getattr(given, name) for name in GIVEN})
+        return SeenSample(**known, **{name: getattr(given, name) for name in MADE})
 
     @property
     def given(self) -> InstanceInput:
@@ -48,7 +49,7 @@ class SeenSample(Sample):
 
     def tensors(self) -> dict[str, Tensor]:
         """All that is known, by name."""
-        return super().tensors() | {name: getattr(self, name) for name in GIVEN}
+        return super().tensors() | {name: getattr(self, name) for name in MADE}
 
 
 class Reused:

@@ -30,13 +30,17 @@ VISIBLE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class TinyScene:
-    """A frame set that the small network has seen. Keeps the contract of `EncodedScene`."""
+    """A frame set that the small network has seen. Keeps the contract of `EncodedScene`.
+
+    `images`: (1, V, 3, h, w), what it saw.
+    """
 
     encoder: "TinyEncoder"
     frames: FrameSet
     views: tuple[ViewGeometry, ...]
     scale: ScaleState
     placements: list[Placement]
+    images: Tensor
     output: TinyOutput
     cameras: SolvedCameras
 
@@ -111,7 +115,7 @@ class TinyEncoder:
         joined = torch.from_numpy(cameras.supports >= LEAST_SUPPORT).to(output.log_depth)[:, None, None]
         depth, confidence = scales * output.log_depth[0].exp(), joined / (1 + output.log_spread[0].exp())
         views = view_geometries(depth, confidence, cameras.intrinsics, cameras.camera_to_world, frames, placements)
-        return TinyScene(self, frames, views, ScaleState(), placements, output, cameras)
+        return TinyScene(self, frames, views, ScaleState(), placements, images[None], output, cameras)
 
     @torch.inference_mode()
     def matched_points(self, maps: Tensor, points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,9 +2,11 @@
 learned to look."""
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from geoseg_core.layers.attention import Block, LayerNorm, LayerScale
+from geoseg_core.layers.products import attend
 
 # Scale of what is added to the features at first; with the 0.01 of deep models nothing is learned in a short time.
 FIRST_SCALE = 0.1
@@ -20,7 +22,7 @@ class Across(nn.Module):
         self.matched = nn.Linear(width, width)
         self.scale = LayerScale(width)
         self.place = nn.Linear(described + places, width)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(blocks))
+        self.blocks = nn.ModuleList(PooledBlock(width, heads) for _ in range(blocks))
         for module in self.modules():
             if isinstance(module, LayerScale):
                 nn.init.constant_(module.gamma, FIRST_SCALE)
@@ -36,8 +38,23 @@ class Across(nn.Module):
         flat = flat + self.scale(shown_elsewhere(self.matched(self.norm(flat)), described, nowhere, views))
         flat = flat + self.place(torch.cat((described.to(where.dtype), where), dim=-1))
         for block in self.blocks:
-            flat = block(flat)
+            flat = block(flat, (views, height, width))
         return flat.unflatten(1, (views, height, width)).movedim(-1, 2)
+
+
+class PooledBlock(Block):
+    """A block in which places look at means over squares of 2 x 2 places, a quarter as many (Wang et al., "Pyramid
+    Vision Transformer", 2021)."""
+
+    def forward(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:  # type: ignore[override]
+        """x: (B, V*h*w, C) of a grid (V, h, w)."""
+        normed = self.norm1(x)
+        squares = F.avg_pool2d(normed.unflatten(1, grid).flatten(0, 1).movedim(-1, 1), 2, ceil_mode=True)
+        pooled = squares.flatten(2).mT.unflatten(0, (-1, grid[0])).flatten(1, 2)
+        query = self.attn.split(normed)[0]
+        _, key, value = self.attn.split(pooled)
+        x = self.add(x, self.attn.join(attend(query, key, value)), self.ls1)
+        return self.add(x, self.mlp(self.norm2(x)), self.ls2)
 
 
 def shown_elsewhere(values: Tensor, described: Tensor, nowhere: Tensor, views: int) -> Tensor:

@@ -10,12 +10,15 @@ from geoseg_core.geometry.alignment.aligner import AlignedScene
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.geometry.tiny.encoder import TinyScene
 from geoseg_core.geometry.tiny.matching import levelled
-from geoseg_core.geometry.tiny.model import COARSE, FINE
+from geoseg_core.geometry.tiny.model import COARSE
 from geoseg_core.instances.field.clustering import FieldClusterConfig, fill_noise, neighbour_means, raw_clusters
 from geoseg_core.instances.finder import FoundThings, ranked_things
 from geoseg_core.instances.queries.config import QueryDecodingConfig
 from geoseg_core.instances.queries.decoding import found_instances
 from geoseg_core.instances.tiny.model import InstanceInput, TinyInstances
+
+# Sides of what has a feature, and of the cells that are clustered.
+HALF, CELL = 2, 4
 
 
 class TinyQueries:
@@ -35,7 +38,7 @@ class TinyQueries:
         """
         tiny = tiny_scene(scene)
         with tiny.encoder.config.trunk_types(tiny.output.coarse.device):
-            output = self.model.queries(InstanceInput.of(tiny.output))
+            output = self.model.queries(InstanceInput.of(tiny.images, tiny.output))
         found = found_instances(output, tiny.placements[0].canvas, self.config)[0]
         return found_things(tiny, found.labels, found.scores)
 
@@ -57,10 +60,11 @@ class TinyField:
         """
         tiny = tiny_scene(scene)
         with tiny.encoder.config.trunk_types(tiny.output.coarse.device):
-            field = self.model.field(InstanceInput.of(tiny.output))
+            field = self.model.field(InstanceInput.of(tiny.images, tiny.output))
         features, chances = field.features[0], field.things[0].sigmoid()
-        chosen = chances > 0.5
-        centres = cluster_centres(features.movedim(1, -1)[chosen], cell_points(scene, tiny, chosen), self.config)
+        cells = F.normalize(F.avg_pool2d(features, CELL // HALF), dim=1).movedim(1, -1)
+        chosen = F.avg_pool2d(chances, CELL // HALF) > 0.5
+        centres = cluster_centres(cells[chosen], cell_points(scene, tiny, chosen), self.config)
         canvas = tiny.placements[0].canvas
         chance = enlarged(chances[:, None], canvas)[:, 0]  # (V, H, W)
         if not len(centres):
@@ -92,7 +96,7 @@ def cell_points(scene: EncodedScene, tiny: TinyScene, chosen: Tensor) -> np.ndar
     found = []
     for geometry, place, cells in zip(scene.views, tiny.placements, chosen.cpu().numpy(), strict=True):
         rows, columns = np.nonzero(cells)
-        middles = place.to_source((np.stack((columns, rows), axis=-1) + 0.5) * FINE - 0.5)
+        middles = place.to_source((np.stack((columns, rows), axis=-1) + 0.5) * CELL - 0.5)
         size = np.array(geometry.depth_m.shape[::-1])
         u, v = np.rint(middles).astype(np.intp).clip(0, size - 1).T
         found.append(geometry.points[v, u])

@@ -1,12 +1,13 @@
 """Instances of all views from what the small geometry network says of them, in two ways on one trunk.
 
 The trunk joins the token layers (1/16 of the size), the coarse descriptors (1/8) and the fused maps (1/4) from the
-deepest to the finest, as DPT does; at 1/8 the places of all views look at each other once more. Object queries
+deepest to the finest, as DPT does; at 1/8 the places of all views look at each other once more, and the features at 1/4
+are drawn finer, at 1/2, by the images themselves. Object queries
 (SegVGGT, 2026) read the token layers and then the trunk at 1/8, and take its features for their masks; the instance
 field (IGGT, 2026) gives each place a few numbers that are alike within an instance, in all views, and apart between
 instances.
 
-Departures: both papers have a DPT head of their own for their features, at 1/2 and at full size; one at 1/4 serves both
+Departures: both papers have a DPT head of their own for their features, at 1/2 and at full size; one at 1/2 serves both
 here. The geometry network stays as it is; what it learned too little of, which places of the views are the same, is
 learned by the trunk. Beside its numbers the field says whether a place is on a thing at all, so that what is no thing
 (walls, supports, the robot's arm) need not be clustered. Places are told from where they are in the image and how deep,
@@ -26,6 +27,7 @@ from geoseg_core.instances.queries.model import QueryDecoder, QueryOutput
 from geoseg_core.instances.tiny.across import Across
 from geoseg_core.instances.tiny.config import TinyInstancesConfig
 from geoseg_core.layers.attention import LayerNorm
+from geoseg_core.layers.images import normalised
 
 PLACE = 3  # column, row, log depth
 
@@ -35,6 +37,7 @@ class InstanceInput:
     """What is taken of the geometry network's output, B scenes of V views.
 
     Attributes:
+        images: (B, V, 3, H, W) in [0, 1].
         tokens: (B, V, L, P, C) all token layers after their global attention, camera and register tokens first.
         coarse: (B, V, D, H/8, W/8) descriptors.
         fused: (B, V, E, H/4, W/4)
@@ -42,6 +45,7 @@ class InstanceInput:
         nowhere: (B,) logit of a place that no other view shows, beside the products of descriptors.
     """
 
+    images: Tensor
     tokens: Tensor
     coarse: Tensor
     fused: Tensor
@@ -49,12 +53,12 @@ class InstanceInput:
     nowhere: Tensor
 
     @staticmethod
-    def of(output: TinyOutput) -> "InstanceInput":
-        """The network must have kept all its token layers."""
+    def of(images: Tensor, output: TinyOutput) -> "InstanceInput":
+        """Of images (B, V, 3, H, W) and what the network says of them; it must have kept all its token layers."""
         layers = [output.tokens.layers[number].chunk(2, dim=-1)[1] for number in sorted(output.tokens.layers)]
         depth = F.avg_pool2d(output.log_depth, FINE)
         nowhere = output.nowhere.detach().expand(len(depth))
-        return InstanceInput(torch.stack(layers, dim=2), output.coarse, output.fused, depth, nowhere)
+        return InstanceInput(images, torch.stack(layers, dim=2), output.coarse, output.fused, depth, nowhere)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +109,24 @@ class Trunk(nn.Module):
         return fine.unflatten(0, (batch, views)), tokens
 
 
+class Detail(nn.Module):
+    """Features (N, C, h, w) and the images (N, 3, 2h, 2w) to what features of twice their size have beside them."""
+
+    def __init__(self, channels: int, width: int, outputs: int) -> None:
+        super().__init__()
+        self.from_images = nn.Conv2d(3, width, 3, stride=2, padding=1)
+        self.from_features = nn.Conv2d(channels, width, 1)
+        self.block = Residual(width)
+        self.out = nn.Conv2d(width, outputs, 1)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, features: Tensor, images: Tensor) -> Tensor:
+        drawn = self.from_images(normalised(images)) + _double(self.from_features(features))
+        found: Tensor = self.out(self.block(drawn))
+        return found
+
+
 class TinyInstances(nn.Module):
     """InstanceInput -> what the queries say, what the field says, or both."""
 
@@ -112,25 +134,28 @@ class TinyInstances(nn.Module):
         super().__init__()
         self.config = config = config or TinyInstancesConfig()
         self.trunk = Trunk(config)
-        self.feature_head = nn.Conv2d(config.trunk[-1], config.queries.features, 1)
-        self.field_head = nn.Conv2d(config.trunk[-1], config.field_width + 1, 1)
+        fine, self.parts = config.trunk[-1], (config.queries.features, config.field_width, 1)
+        self.head = nn.Conv2d(fine, sum(self.parts), 1)
+        self.detail = Detail(fine, config.detail, sum(self.parts))
         self.decoder = QueryDecoder(config.queries)
 
     def forward(self, given: InstanceInput, shares: bool = False) -> tuple[QueryOutput, InstanceField]:
         """Both; `shares` as in `QueryDecoder`."""
-        maps, tokens = self._read(given)
-        return self._queries(given, maps, tokens, shares), self._field(maps)
+        features, field, things, tokens = self._read(given)
+        return self._queries(given, features, tokens, shares), InstanceField(F.normalize(field, dim=2), things)
 
     def queries(self, given: InstanceInput) -> QueryOutput:
         """The queries alone."""
-        return self._queries(given, *self._read(given), False)
+        features, _, _, tokens = self._read(given)
+        return self._queries(given, features, tokens, False)
 
     def field(self, given: InstanceInput) -> InstanceField:
         """The field alone."""
-        return self._field(self._read(given)[0])
+        _, field, things, _ = self._read(given)
+        return InstanceField(F.normalize(field, dim=2), things)
 
-    def _read(self, given: InstanceInput) -> tuple[Tensor, Tensor]:
-        """The trunk's features and tokens.
+    def _read(self, given: InstanceInput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The queries' features (B, V, D, h, w), those of the field, logits (B, V, h, w) of things, the trunk's tokens.
 
         Raises:
             BadInput: the output of a network of other sizes.
@@ -143,18 +168,16 @@ class TinyInstances(nn.Module):
                 f"expected token layers, their width, coarse and fused channels {wanted}, got {got}; take the network "
                 "that these weights were made for"
             )
-        features, tokens = self.trunk(given)
-        return features, tokens
+        maps, tokens = self.trunk(given)
+        flat = maps.flatten(0, 1)
+        drawn = _double(self.head(flat)) + self.detail(flat, given.images.flatten(0, 1))
+        features, field, things = drawn.unflatten(0, maps.shape[:2]).split(self.parts, dim=2)
+        return features, field.float(), things[:, :, 0].float(), tokens
 
-    def _queries(self, given: InstanceInput, maps: Tensor, tokens: Tensor, shares: bool) -> QueryOutput:
-        features = self.feature_head(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+    def _queries(self, given: InstanceInput, features: Tensor, tokens: Tensor, shares: bool) -> QueryOutput:
         layers = dict(enumerate((*given.tokens.unbind(2), tokens)))
         output: QueryOutput = self.decoder(layers, features, shares)
         return output
-
-    def _field(self, maps: Tensor) -> InstanceField:
-        made = self.field_head(maps.flatten(0, 1)).unflatten(0, maps.shape[:2]).float()
-        return InstanceField(F.normalize(made[:, :, :-1], dim=2), made[:, :, -1])
 
 
 def places(log_depth: Tensor) -> Tensor:

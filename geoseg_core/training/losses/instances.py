@@ -5,7 +5,7 @@ all views of a scene are one mask. A query that is given to a thing shall look a
 (frame-level attention distribution alignment), which is also a part of what decides who is given what.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -35,6 +35,7 @@ class InstanceLossConfig:
                                "show its thing", low=0.0)  # fmt: skip
     attention_cost: bool = setting(True, "whether that divergence is a part of the cost of matching, too")
     deep: float = setting(1.0, "share of the same losses after each layer before the last, together", low=0.0)
+    points: int = setting(8192, "cells of all views, drawn anew for each batch, at which masks are compared", low=1)
     least_px: int = setting(24, "pixels of a thing in all views together, at least", "px", 1)
 
 
@@ -102,6 +103,7 @@ def instance_losses(output: QueryOutput, truth: InstanceTruth, weights: Instance
             f"expected masks of queries (V, h, w) = {tuple(truth.masks.shape[2:])} as the true ones, got "
             f"{tuple(output.mask_logits.shape[2:])}; make the truth of their size"
         )
+    output, truth = _at_points(output, truth, weights.points)
     matches = matched(matching_costs(output, truth, weights), truth.known)
     parts = _said(output, truth, weights, matches)
     parts["attention"] = parts["classes"].new_zeros(())
@@ -114,6 +116,20 @@ def instance_losses(output: QueryOutput, truth: InstanceTruth, weights: Instance
         summed = [torch.stack(list(_said(each, truth, weights, pairs).values())).sum() for each, pairs in steps]
         parts["deep"] = weights.deep * torch.stack(summed).mean()
     return {"total": torch.stack(list(parts.values())).sum(), **parts}
+
+
+def _at_points(output: QueryOutput, truth: InstanceTruth, count: int) -> tuple[QueryOutput, InstanceTruth]:
+    """The same with masks at `count` cells (1, 1, count) drawn from all; as they are where there are no more."""
+    cells = truth.masks[0, 0].numel() if truth.masks.shape[1] else 0
+    if cells <= count:
+        return output, truth
+    drawn = torch.randperm(cells, device=truth.masks.device)[:count]
+
+    def of(masks: Tensor) -> Tensor:
+        return masks.flatten(2)[..., drawn][:, :, None, None]
+
+    earlier = tuple(replace(each, mask_logits=of(each.mask_logits)) for each in output.earlier)
+    return replace(output, mask_logits=of(output.mask_logits), earlier=earlier), replace(truth, masks=of(truth.masks))
 
 
 def _said(

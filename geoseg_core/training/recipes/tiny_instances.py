@@ -137,7 +137,7 @@ class TinyInstancesTask(SourceTask):
         device = batch.images.device
         with torch.autocast(device.type, torch.bfloat16, self.config.loop.precision == "bf16"):
             layers = range(self.config.model.layers)
-            return SeenSample.of(batch, InstanceInput.of(self._encoder.to(device)(batch.images, layers)))
+            return SeenSample.of(batch, InstanceInput.of(batch.images, self._encoder.to(device)(batch.images, layers)))
 
     def _made(self, device: torch.device, step: int, seeds: Sequence[int]) -> SeenSample:
         return self.seen(super().batch(step, seeds, device))

@@ -18,7 +18,7 @@ from geoseg_core.geometry.tiny.encoder import TinyEncoder
 from geoseg_core.geometry.tiny.model import TinyGeometry
 from geoseg_core.geometry.vggt.config import AggregatorConfig
 from geoseg_core.instances.queries.config import QueryConfig, QueryDecodingConfig
-from geoseg_core.instances.tiny.across import match_chances, shown_elsewhere
+from geoseg_core.instances.tiny.across import PooledBlock, match_chances, shown_elsewhere
 from geoseg_core.instances.tiny.config import TinyInstancesConfig
 from geoseg_core.instances.tiny.finders import (
     TinyQueries,
@@ -61,7 +61,7 @@ def network():
 @torch.no_grad()
 def seen(geometry, batch=1, views=3, seed=0):
     images = torch.rand(batch, views, 3, 32, 48, generator=torch.Generator().manual_seed(seed))
-    return InstanceInput.of(geometry(images, range(2)))
+    return InstanceInput.of(images, geometry(images, range(2)))
 
 
 def part(given, rows):
@@ -72,9 +72,9 @@ def part(given, rows):
 @torch.no_grad()
 def test_each_place_of_any_number_of_views_gets_features_of_length_one(geometry, network, views):
     queries, field = network(seen(geometry, 2, views))
-    assert queries.mask_logits.shape == (2, 6, views, 8, 12)
-    assert field.features.shape == (2, views, 8, 8, 12) and field.things.shape == (2, views, 8, 12)
-    assert torch.allclose(field.features.norm(dim=2), torch.ones(2, views, 8, 12), atol=1e-5)
+    assert queries.mask_logits.shape == (2, 6, views, 16, 24)
+    assert field.features.shape == (2, views, 8, 16, 24) and field.things.shape == (2, views, 16, 24)
+    assert torch.allclose(field.features.norm(dim=2), torch.ones(2, views, 16, 24), atol=1e-5)
 
 
 @torch.no_grad()
@@ -98,6 +98,20 @@ def test_places_say_where_they_are(geometry):
     assert torch.equal(where[:, 2], given.log_depth[0])
 
 
+@torch.no_grad()
+def test_places_look_at_means_over_squares_of_each_view():
+    torch.manual_seed(0)
+    block, x = PooledBlock(8, 2).eval(), torch.randn(1, 2 * 2 * 2, 8)
+    for scale in (block.ls1, block.ls2):
+        scale.gamma.fill_(1.0)
+    normed = block.norm1(x)
+    means = normed.view(1, 2, 4, 8).mean(dim=2)  # each view is one square
+    query, (_, key, value) = block.attn.split(normed)[0], block.attn.split(means)
+    chances = (query @ key.mT / 2).softmax(dim=-1)  # four channels a head
+    mixed = x + block.attn.join(chances @ value)
+    assert torch.allclose(block(x, (2, 2, 2)), mixed + block.mlp(block.norm2(mixed)), atol=1e-6)
+
+
 def test_chances_of_matches_by_hand():
     first, second = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]), torch.tensor([[[2.0, 0.0], [0.0, 3.0]]])
     # Of the first place: products 2 and 0 with those of the second view, and 0.5 for nowhere.
@@ -115,9 +129,8 @@ def test_chances_of_matches_by_hand():
 @torch.no_grad()
 def test_other_views_in_another_order_give_the_same(geometry, network):
     given, order = seen(geometry, 1, 3), [2, 0, 1]
-    moved = InstanceInput(
-        *(getattr(given, name)[:, order] for name in ("tokens", "coarse", "fused", "log_depth")), given.nowhere
-    )
+    of_views = {name: getattr(given, name)[:, order] for name in ("images", "tokens", "coarse", "fused", "log_depth")}
+    moved = replace(given, **of_views)
     (queries, field), (others, again) = network(given), network(moved)
     assert torch.allclose(queries.class_logits, others.class_logits, atol=1e-5)
     assert torch.allclose(queries.mask_logits[:, :, order], others.mask_logits, atol=1e-4)

@@ -127,6 +127,17 @@ def test_without_the_attention_in_the_cost_masks_alone_decide():
     assert matched(matching_costs(output, truth, ONES), truth.known).queries.tolist() == [1]
 
 
+def test_masks_are_compared_at_as_many_cells_as_are_asked_for():
+    torch.manual_seed(0)
+    truth, output = truth_of([[0, 1], [3]]), undecided(queries=3)
+    # Logits that make every cell of every query cost the same: any part of the cells tells what all do.
+    parts = instance_losses(output, truth, replace(ONES, points=3, dice=0.0))
+    whole = instance_losses(output, truth, replace(ONES, points=4, dice=0.0))
+    assert float(parts["bce"]) == pytest.approx(float(whole["bce"])) == pytest.approx(math.log(2))
+    sure = sure_of(truth, 3, (0, 1))
+    assert float(instance_losses(sure, truth, replace(ONES, points=1))["bce"]) == pytest.approx(0, abs=1e-5)
+
+
 def test_each_thing_gets_the_query_that_is_it():
     truth = truth_of([[0, 1], [3], [2]])
     output = sure_of(truth, 5, (4, 0, 2))
