@@ -1,4 +1,6 @@
-"""Instance metrics on label images: AP in the manner of ScanNet, id switches of MOTA, T-mIoU and T-SR of IGGT.
+"""Instance metrics on label images: AP in the manner of ScanNet, id switches of MOTA, and how well one id serves a
+truth for a whole sequence (T-mIoU as IGGT has it; T-SR here is the share of views with an IoU of at least 0.5, a
+stricter figure than the one of IGGT, which evaluation/instance_tracks.py has).
 
 The masks of all views of a set are taken jointly: a prediction fits a truth when the intersection over union
 of the pixels of all views exceeds the threshold.
@@ -10,7 +12,7 @@ ignored regions and it covers no more than a quarter of any truth; every other o
 on pixels without any label.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,40 @@ def match(iou: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     return taken
 
 
+class RankedPredictions:
+    """Predictions of many sets, ranked together: average precision at each of some thresholds."""
+
+    def __init__(self, thresholds: Sequence[float], least: int) -> None:
+        """`least`: what has fewer pixels (or points) is neither a truth nor a prediction."""
+        self.least = least
+        self.truth_count = 0
+        self._ranked: dict[float, list[tuple[float, bool]]] = {each: [] for each in thresholds}
+
+    def add(self, counts: Overlap, things: Iterable[int], scores: Mapping[int, float]) -> np.ndarray:
+        """Count one set; `things` are the ids that may be truths, `scores` those of predicted ids (1 where unknown).
+
+        Returns:
+            (T,) bool: which of the true ids are truths.
+        """
+        truths = np.isin(counts.truth_ids, list(things)) & (counts.truth_px.sum(0) >= self.least)
+        confidence = np.array([scores.get(int(each), 1.0) for each in counts.predicted_ids])
+        iou = counts.iou()[truths]
+        self.truth_count += int(truths.sum())
+        usable = counts.predicted_px.sum(0) >= self.least
+        excused = _excused(counts, truths)
+        for threshold, ranked in self._ranked.items():
+            taken = match(iou[:, usable], confidence[usable], threshold)
+            kept = (taken >= 0) | ~excused[usable]
+            ranked += zip(confidence[usable][kept].tolist(), (taken[kept] >= 0).tolist(), strict=True)
+        return truths
+
+    def average_precision(self, threshold: float) -> float | None:
+        """That of all sets so far; None where no truth was seen."""
+        ranked = self._ranked[threshold]
+        scores = np.array([score for score, _ in ranked])
+        return average_precision(scores, np.array([hit for _, hit in ranked], bool), self.truth_count)
+
+
 class InstanceScore:
     """Collects sets in time order; `report` gives ap50, ap25, id_switches, t_miou and t_sr."""
 
@@ -62,8 +98,7 @@ class InstanceScore:
         """`names` maps the ids of role object to names; every other id is an ignored region."""
         self.names = dict(names)
         self.min_pixels = min_pixels
-        self._ranked: dict[float, list[tuple[float, bool]]] = {0.5: [], 0.25: []}
-        self._truth_count = 0
+        self._ranked = RankedPredictions((0.5, 0.25), min_pixels)
         self._last_id: dict[int, int] = {}
         self._switches: dict[int, int] = {}
         self._track_iou: dict[tuple[int, int], list[float]] = {}
@@ -74,18 +109,9 @@ class InstanceScore:
 
         Returns the predicted id that fits each truth id, for those that have one.
         """
-        truths = np.isin(counts.truth_ids, list(self.names)) & (counts.truth_px.sum(0) >= self.min_pixels)
-        confidence = np.array([scores.get(int(each), 1.0) for each in counts.predicted_ids])
-        iou = counts.iou()[truths]
-        self._truth_count += int(truths.sum())
-        usable = counts.predicted_px.sum(0) >= self.min_pixels
-        excused = _excused(counts, truths)
-        for threshold, ranked in self._ranked.items():
-            taken = match(iou[:, usable], confidence[usable], threshold)
-            kept = (taken >= 0) | ~excused[usable]
-            ranked += zip(confidence[usable][kept].tolist(), (taken[kept] >= 0).tolist(), strict=True)
+        truths = self._ranked.add(counts, self.names, scores)
         self._add_tracks(counts, truths)
-        return self._add_identities(counts.truth_ids[truths], counts.predicted_ids, iou)
+        return self._add_identities(counts.truth_ids[truths], counts.predicted_ids, counts.iou()[truths])
 
     def _add_identities(self, truth_ids: np.ndarray, predicted_ids: np.ndarray, iou: np.ndarray) -> dict[int, int]:
         fits = {int(truth_ids[row]): int(predicted_ids[column]) for row, column in np.argwhere(iou > MATCH_IOU)}
@@ -112,22 +138,17 @@ class InstanceScore:
             float(np.mean([each[figure] for each in per_object.values()])) if per_object else None for figure in (0, 1)
         )
         return {
-            "ap50": self._average_precision(0.5),
-            "ap25": self._average_precision(0.25),
+            "ap50": self._ranked.average_precision(0.5),
+            "ap25": self._ranked.average_precision(0.25),
             "id_switches": sum(self._switches.values()) if self._seen else None,
             "t_miou": t_miou,
             "t_sr": t_sr,
-            "truths": self._truth_count,
+            "truths": self._ranked.truth_count,
             "per_object": {
                 self.names[each]: {"t_miou": figures[0], "t_sr": figures[1], "id_switches": self._switches.get(each, 0)}
                 for each, figures in per_object.items()
             },
         }
-
-    def _average_precision(self, threshold: float) -> float | None:
-        ranked = self._ranked[threshold]
-        scores = np.array([score for score, _ in ranked])
-        return average_precision(scores, np.array([hit for _, hit in ranked], bool), self._truth_count)
 
 
 def _excused(counts: Overlap, truths: np.ndarray) -> np.ndarray:
