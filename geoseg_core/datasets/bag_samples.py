@@ -20,13 +20,15 @@ from geoseg_core.views import View
 class RosbagSamples(SceneSamples[SetReference]):
     """One sample for each set of a bag: the first camera (ego) and others of the same instant, drawn at random.
 
-    Instance ids are those of the bag for objects of role "object"; tables, robots and the like have 0. Class ids number
-    the classes that the bag names in the order of the alphabet, from 1. What a bag lacks (depth, labels, poses) is
-    None. Uses views, height, width, fit and seed of the settings.
+    Instance ids are those of the bag for objects of role "object"; tables, robots and the like have 0, unless their ids
+    are asked for too. Class ids number the classes that the bag names for objects of role "object" in the order of the
+    alphabet, from 1. What a bag lacks (depth, labels, poses) is None. Uses views, height, width, fit and seed of the
+    settings.
 
     Args:
         path: an .mcap file or a rosbag2 folder.
         sets: how many sets, evenly spread over the bag; 0 for all.
+        all_ids: whether tables, robots and the like have their ids.
 
     Attributes:
         sequence: the bag.
@@ -35,7 +37,7 @@ class RosbagSamples(SceneSamples[SetReference]):
         BadInput: the bag is refused, or no set has so many views.
     """
 
-    def __init__(self, path: str | Path, config: ReaderConfig, sets: int = 0) -> None:
+    def __init__(self, path: str | Path, config: ReaderConfig, sets: int = 0, all_ids: bool = False) -> None:
         self.sequence = BagSequence(path)
         found = [each for each in self.sequence.references() if len(_cameras(each)) >= config.views]
         if not found:
@@ -45,9 +47,9 @@ class RosbagSamples(SceneSamples[SetReference]):
         objects = [each for each in self.sequence.objects if each.role == "object"]
         classes = sorted({each.class_name for each in objects if each.class_name})
         self._class_of = np.zeros(65536, np.int64)
-        self._is_object = np.zeros(65536, np.int64)
+        self._keeps_id = np.zeros(65536, np.int64)
+        self._keeps_id[[each.id for each in self.sequence.objects if all_ids or each.role == "object"]] = 1
         for each in objects:
-            self._is_object[each.id] = 1
             self._class_of[each.id] = classes.index(each.class_name) + 1 if each.class_name else 0
         super().__init__(((f"set {each.stamp_ns}", partial(_itself, each)) for each in found), config)
 
@@ -66,7 +68,7 @@ class RosbagSamples(SceneSamples[SetReference]):
         return Sample(
             stack_images([place_image(view.image, place) for view, place in zip(views, sizes, strict=True)]),
             None if depths is None else stack_floats(_placed(depths, sizes)),
-            None if ids is None else ids * torch.from_numpy(self._is_object)[ids],
+            None if ids is None else ids * torch.from_numpy(self._keeps_id)[ids],
             None if ids is None else torch.from_numpy(self._class_of)[ids],
             stack_floats(cameras),
             None if poses is None else stack_floats(poses),
