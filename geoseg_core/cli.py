@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": ("geoseg_core.commands.evaluate", "process every set of a bag in lockstep and write a report"),
     "evaluate-geometry": ("geoseg_core.commands.evaluate_geometry", "measure cameras, depth and tracks from images"),
     "evaluate-masks": ("geoseg_core.commands.evaluate_masks", "measure masks carried between views from images"),
+    "evaluate-instances": ("geoseg_core.commands.evaluate_instances", "measure all things that are found in images"),
     "evaluate-tracks": ("geoseg_core.commands.evaluate_tracks", "measure objects followed over time from images"),
     "compare": ("geoseg_core.commands.compare", "compare two report.json files"),
     "encode": ("geoseg_core.commands.encode", "cameras, depth and a cloud of photographs of one scene"),

@@ -18,7 +18,7 @@ LOWER_IS_BETTER = (
 HIGHER_IS_BETTER = (
     "iou", "ap50", "ap25", "t_miou", "t_sr", "miou", "macc", "auc30", "auc30_folded", "delta125", "track_pck1",
     "track_pck2", "track_pck4", "visibility_accuracy", "per_object", "contour_accuracy",
-    "present_accuracy", "absent_accuracy", "gain", "kept",
+    "present_accuracy", "absent_accuracy", "gain", "kept", "ap", "half_share", "miou_2d", "miou_3d",
 )  # fmt: skip
 
 
