@@ -61,7 +61,7 @@ class Fusion(nn.Module):
 class Scratch(nn.Module):
     """Fusion of four maps into one; named as in the published checkpoints."""
 
-    def __init__(self, channels: Sequence[int], features: int, neck: int, outputs: int) -> None:
+    def __init__(self, channels: Sequence[int], features: int, neck: int, outputs: int, hidden: int = 32) -> None:
         super().__init__()
         for scale, width in enumerate(channels, start=1):
             self.add_module(f"layer{scale}_rn", nn.Conv2d(width, features, 3, padding=1, bias=False))
@@ -70,7 +70,7 @@ class Scratch(nn.Module):
         self.output_conv1 = nn.Conv2d(features, neck, 3, padding=1)
         if outputs:
             self.output_conv2 = nn.Sequential(
-                nn.Conv2d(neck, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, outputs, 1)
+                nn.Conv2d(neck, hidden, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(hidden, outputs, 1)
             )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:

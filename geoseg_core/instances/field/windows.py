@@ -3,26 +3,23 @@
 Two modules share one frame: norm, attention block, norm, convolutions. Quirks of the release that change the numbers
 and are therefore kept:
 
-* the queries of the cross attention are read from the map in an order in which an axis permutation is missing;
+* the queries of the cross attention are read from the map in an order in which an axis permutation is missing
+  (unless `scrambled` is off);
 * its table of position biases is read at negative indices, which count from its end;
 * keys and values beyond the border are zeros that take part in the softmax;
 * the self attention has no position bias, and its convolution branch counts for a hundredth.
 
 Departure: maps whose sides are no multiples of the window are filled up by repeating the border and cut again; the
-release cannot run on them.
+release cannot run on them. Windows of the cross attention may be shifted, which only the paper of IGGT speaks of: then
+the first begins half a window before the map.
 """
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from geoseg_core.instances.field.config import PartHeadConfig
 from geoseg_core.layers.attention import LayerNorm, Mlp
-
-CONVOLUTION_WEIGHT = 0.01
-# Reductions of the widths in the convolution branch.
-NECK, SQUEEZE = 3, 30
-MLP_RATIO = 4
-CLOSING_WIDTH = 64
 
 Grid = tuple[int, int]
 
@@ -42,16 +39,16 @@ class TokenNorm(nn.Module):
 class WindowModule(nn.Module):
     """The frame of both modules around an attention block: map (N, C, H, W) -> map of the same shape."""
 
-    def __init__(self, width: int, window: int, atten_block: nn.Module) -> None:
+    def __init__(self, width: int, config: PartHeadConfig, atten_block: nn.Module) -> None:
         super().__init__()
         # The index is stored by the release and read by nobody.
-        self.register_buffer("relative_position_index_SA", self_index(window))
+        self.register_buffer("relative_position_index_SA", self_index(config.window))
         self.patch_embed = TokenNorm(width)
         self.atten_block = atten_block
         self.norm = LayerNorm(width)
         self.conv_after_body = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_before_upsample = nn.Sequential(nn.Conv2d(width, CLOSING_WIDTH, 3, padding=1), nn.LeakyReLU())
-        self.conv_last = nn.Conv2d(CLOSING_WIDTH, width, 3, padding=1)
+        self.conv_before_upsample = nn.Sequential(nn.Conv2d(width, config.closing, 3, padding=1), nn.LeakyReLU())
+        self.conv_last = nn.Conv2d(config.closing, width, 3, padding=1)
 
     def close(self, tokens: Tensor, x: Tensor) -> Tensor:
         """What follows the block; x is the map that came in."""
@@ -62,21 +59,24 @@ class WindowModule(nn.Module):
 class WindowSelfAttention(WindowModule):
     """Attention among the pixels of each window of a map."""
 
-    def __init__(self, width: int, heads: int, window: int) -> None:
-        super().__init__(width, window, WindowSelfBlock(width, heads, window))
+    def __init__(self, width: int, config: PartHeadConfig) -> None:
+        super().__init__(width, config, WindowSelfBlock(width, config))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.close(self.atten_block(self.patch_embed(x), x.shape[-2:]), x)
 
 
 class WindowCrossAttention(WindowModule):
-    """Attention from each window of a map to a larger window of another map of the same shape."""
+    """Attention from each window of a map to a larger window of another map of the same shape.
+
+    With `shift` the first window begins so many pixels before the map.
+    """
 
     relative_position_index_OCA: Tensor  # noqa: N815 (as in the checkpoint)
 
-    def __init__(self, width: int, heads: int, window: int) -> None:
-        super().__init__(width, window, WindowCrossBlock(width, heads, window))
-        self.register_buffer("relative_position_index_OCA", cross_index(window))
+    def __init__(self, width: int, config: PartHeadConfig, shift: int = 0) -> None:
+        super().__init__(width, config, WindowCrossBlock(width, config, shift))
+        self.register_buffer("relative_position_index_OCA", cross_index(config.window))
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         tokens, context = self.patch_embed(x), self.patch_embed(other)
@@ -86,20 +86,20 @@ class WindowCrossAttention(WindowModule):
 class WindowSelfBlock(nn.Module):
     """n = LN1 t; u = t + A(n) + 0.01 K(n); out = u + MLP(LN2 u), A attention in windows, K convolutions."""
 
-    def __init__(self, width: int, heads: int, window: int) -> None:
+    def __init__(self, width: int, config: PartHeadConfig) -> None:
         super().__init__()
-        self.window = window
+        self.window, self.branch = config.window, config.branch
         self.norm1 = LayerNorm(width)
-        self.attn = WindowAttention(width, heads)
-        self.conv_block = ConvolutionBranch(width)
+        self.attn = WindowAttention(width, config.window_heads)
+        self.conv_block = ConvolutionBranch(width, config)
         self.norm2 = LayerNorm(width)
-        self.mlp = Mlp(width, MLP_RATIO * width)
+        self.mlp = Mlp(width, int(width * config.mlp_ratio))
 
     def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
         normal = self.norm1(tokens).transpose(1, 2).unflatten(2, grid)  # (N, C, H, W)
         windows = self.attn(cut(fill(normal, self.window), self.window))
         attended = join(windows, padded(grid, self.window), self.window)[:, : grid[0], : grid[1]]
-        tokens = tokens + attended.flatten(1, 2) + CONVOLUTION_WEIGHT * self.conv_block(normal).flatten(2).mT
+        tokens = tokens + attended.flatten(1, 2) + self.branch * self.conv_block(normal).flatten(2).mT
         return tokens + self.mlp(self.norm2(tokens))
 
 
@@ -120,13 +120,13 @@ class WindowAttention(nn.Module):
 class ConvolutionBranch(nn.Module):
     """Two convolutions and a gate for each channel."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, config: PartHeadConfig) -> None:
         super().__init__()
         self.cab = nn.Sequential(
-            nn.Conv2d(width, width // NECK, 3, padding=1),
+            nn.Conv2d(width, width // config.neck, 3, padding=1),
             nn.GELU(),
-            nn.Conv2d(width // NECK, width, 3, padding=1),
-            ChannelGate(width),
+            nn.Conv2d(width // config.neck, width, 3, padding=1),
+            ChannelGate(width, width // config.squeeze),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,13 +136,13 @@ class ConvolutionBranch(nn.Module):
 class ChannelGate(nn.Module):
     """Each channel times a factor in (0, 1) that the means of all channels give."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.attention = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(width, width // SQUEEZE, 1),
+            nn.Conv2d(width, hidden, 1),
             nn.ReLU(),
-            nn.Conv2d(width // SQUEEZE, width, 1),
+            nn.Conv2d(hidden, width, 1),
             nn.Sigmoid(),
         )
 
@@ -153,27 +153,30 @@ class ChannelGate(nn.Module):
 class WindowCrossBlock(nn.Module):
     """out = t + Linear(attention of LN1 t to LN1 context); out += MLP(LN2 out)."""
 
-    def __init__(self, width: int, heads: int, window: int) -> None:
+    def __init__(self, width: int, config: PartHeadConfig, shift: int) -> None:
         super().__init__()
-        self.heads, self.window = heads, window
-        span = window + reach(window) - 1
-        self.relative_position_bias_table = nn.Parameter(torch.zeros(span**2, heads))
+        self.heads, self.window, self.shift = config.window_heads, config.window, shift
+        self.queries = scrambled if config.scrambled else cut
+        span = self.window + reach(self.window) - 1
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(span**2, self.heads))
         self.norm1 = LayerNorm(width)
         self.q = nn.Linear(width, width)
         self.k = nn.Linear(width, width)
         self.v = nn.Linear(width, width)
         self.proj = nn.Linear(width, width)
         self.norm2 = LayerNorm(width)
-        self.mlp = Mlp(width, MLP_RATIO * width)
+        self.mlp = Mlp(width, int(width * config.mlp_ratio))
 
     def forward(self, tokens: Tensor, context: Tensor, grid: Grid, index: Tensor) -> Tensor:
+        window, shift = self.window, self.shift
         normal, known = self.norm1(tokens), self.norm1(context)
-        query = scrambled(fill(as_map(self.q(normal), grid), self.window), self.window)
-        key, value = (overlapping(as_map(each(known), grid), self.window) for each in (self.k, self.v))
+        query = self.queries(fill(as_map(self.q(normal), grid), window, shift), window)
+        key, value = (overlapping(as_map(each(known), grid), window, shift) for each in (self.k, self.v))
         bias = self.relative_position_bias_table[index].permute(2, 0, 1).to(query.dtype)  # (heads, w^2, r^2)
         query, key, value = (each.unflatten(2, (self.heads, -1)).transpose(1, 2) for each in (query, key, value))
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias).transpose(1, 2).flatten(2)
-        attended = join(mixed, padded(grid, self.window), self.window)[:, : grid[0], : grid[1]]
+        whole = join(mixed, padded(grid, window, shift), window)
+        attended = whole[:, shift : shift + grid[0], shift : shift + grid[1]]
         tokens = tokens + self.proj(attended.flatten(1, 2))
         return tokens + self.mlp(self.norm2(tokens))
 
@@ -183,18 +186,18 @@ def as_map(tokens: Tensor, grid: Grid) -> Tensor:
     return tokens.transpose(1, 2).unflatten(2, grid)
 
 
-def padded(grid: Grid, window: int) -> Grid:
-    """The size, rounded up to whole windows."""
-    return -(-grid[0] // window) * window, -(-grid[1] // window) * window
+def padded(grid: Grid, window: int, shift: int = 0) -> Grid:
+    """The size with `shift` more rows and columns, rounded up to whole windows."""
+    return -(-(grid[0] + shift) // window) * window, -(-(grid[1] + shift) // window) * window
 
 
-def fill(x: Tensor, window: int) -> Tensor:
-    """Map (N, C, H, W) of whole windows; new rows and columns repeat the last."""
+def fill(x: Tensor, window: int, shift: int = 0) -> Tensor:
+    """Map (N, C, H, W) of whole windows, `shift` rows and columns before it; what is new repeats the border."""
     height, width = x.shape[-2:]
-    rows, columns = padded((height, width), window)
+    rows, columns = padded((height, width), window, shift)
     if (rows, columns) == (height, width):
         return x
-    return F.pad(x, (0, columns - width, 0, rows - height), mode="replicate")
+    return F.pad(x, (shift, columns - width - shift, shift, rows - height - shift), mode="replicate")
 
 
 def cut(x: Tensor, window: int) -> Tensor:
@@ -221,13 +224,15 @@ def scrambled(x: Tensor, window: int) -> Tensor:
     return split.transpose(2, 3).reshape(count, -1, window**2, channels).flatten(0, 1)
 
 
-def overlapping(x: Tensor, window: int) -> Tensor:
+def overlapping(x: Tensor, window: int, shift: int = 0) -> Tensor:
     """Map (N, C, H, W) -> windows of one and a half times the side, (N * windows, reach^2, C), zeros outside."""
     side = reach(window)
     border = (side - window) // 2
+    before = border + shift
     height, width = x.shape[-2:]
-    rows, columns = padded((height, width), window)
-    wide = F.pad(x, (border, border + columns - width, border, border + rows - height))
+    rows, columns = padded((height, width), window, shift)
+    after = (columns - width - shift + border, rows - height - shift + border)
+    wide = F.pad(x, (before, after[0], before, after[1]))
     windows = wide.unfold(2, side, window).unfold(3, side, window)  # (N, C, rows, columns, y, x)
     return windows.permute(0, 2, 3, 4, 5, 1).flatten(3, 4).flatten(0, 2)
 
