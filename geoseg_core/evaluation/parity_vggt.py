@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geoseg_core.errors import BadInput
 from geoseg_core.evaluation.parity import Fixture, Row, compare
 from geoseg_core.evaluation.parity_config import (
     TRUNK,
@@ -87,19 +88,29 @@ def run_vggt(fixture: Fixture) -> list[Row]:
 @torch.inference_mode()
 def run_iggt(fixture: Fixture) -> list[Row]:
     """The same, and the stages of the part head, of a small IGGT."""
-    part = fixture.config.get("part_head", {})
-    weights = fixture.tensors("weights")
-    unused = [each.shape[0] for name, each in sorted(weights.items()) if is_unused(name)]
-    sizes = vggt_sizes(fixture) | {
-        "adaptor": sized(AdaptorConfig, ADAPTOR, fixture.config.get("part_adaptor", {})),
-        "part_head": PartHeadConfig(**named(PART, part), unused_channels=tuple(unused)),
-    }
-    model = filled(Iggt(IggtConfig(**sizes)), fixture)
+    model = filled(Iggt(iggt_config(fixture)), fixture)
     computed, output = computed_by(model, fixture, model.layers_of_field())
     with watched(model, STAGES) as stages:
         features = model.field(output.tokens, frame_chunk=fixture_frames(fixture))
     computed |= stages | {"part_feat": features}
     return compare(computed, fixture.tensors("output")) + unknown_rows(fixture.config, PART_SECTIONS)
+
+
+def iggt_config(fixture: Fixture) -> IggtConfig:
+    """The configuration that a fixture describes.
+
+    Raises:
+        BadInput: fused maps of the part head with other channels than those of the point head, which it reads.
+    """
+    part = fixture.config.get("part_head", {})
+    sizes = vggt_sizes(fixture)
+    features = sizes["point_head"].features
+    if part.get("features", features) != features:
+        raise BadInput(f"expected part_head.features = {features} as of the point head, got {part['features']}")
+    unused = [each.shape[0] for name, each in sorted(fixture.tensors("weights").items()) if is_unused(name)]
+    adaptor = sized(AdaptorConfig, ADAPTOR, fixture.config.get("part_adaptor", {}))
+    head = PartHeadConfig(**named(PART, part), unused_channels=tuple(unused))
+    return IggtConfig(**sizes, adaptor=adaptor, part_head=head)
 
 
 def is_unused(name: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from geoseg_core.errors import BadInput
 from geoseg_core.geometry.vggt.config import VggtConfig
 from geoseg_core.layers.attention import Block
 from geoseg_core.layers.images import normalised
@@ -91,7 +92,16 @@ class Aggregator(nn.Module):
         keep: Iterable[int],
         memory: Memory | None = None,
     ) -> TokenLayers:
-        """Token layers `keep` from the patch tokens of all images; with a memory they go on where it ends."""
+        """Token layers `keep` from the patch tokens of all images; with a memory they go on where it ends.
+
+        Raises:
+            BadInput: a layer that there is not.
+        """
+        wanted = sorted(set(keep))
+        beyond = [number for number in wanted if not 0 <= number < len(self.frame_blocks)]
+        if beyond:
+            last = len(self.frame_blocks) - 1
+            raise BadInput(f"expected token layers 0 to {last}, got {beyond}; let heads read layers that there are")
         frames = patches.shape[0] // batch
         first = 0 if memory is not None and memory.started else 1
         start = torch.cat((self.camera_token, self.register_token), dim=2)  # (1, 2, R + 1, C)
@@ -99,7 +109,6 @@ class Aggregator(nn.Module):
         specials = slots.expand(batch, -1, -1, -1).flatten(0, 1).to(patches.dtype)
         tokens = torch.cat((specials, patches), dim=1)  # (B*S, P, C)
         rotary = rotary_table(grid, specials.shape[1], self.head_dim, self.rotary_base, tokens.device)
-        wanted = sorted(set(keep))
         kept = {}
         for number in range(wanted[-1] + 1):
             within = self.frame_blocks[number](tokens, rotary)

@@ -21,7 +21,8 @@ class Iggt(Vggt):
     """A Vggt whose token layers also give instance features.
 
     Raises:
-        BadConfig: a configuration without the point head, whose maps the part head reads.
+        BadConfig: a configuration without the point head, whose maps the part head reads, or with maps whose channels
+            the heads or windows of the part head do not divide.
     """
 
     config: IggtConfig
@@ -30,6 +31,7 @@ class Iggt(Vggt):
         config = config or IggtConfig()
         if "points" not in config.heads:
             raise BadConfig(f"heads: expected 'points' among them, which the part head reads, got {config.heads}")
+        check_divisible(config)
         super().__init__(config)
         width, features = 2 * config.width, config.point_head.features
         self.part_adaptor = Adaptor(config.adaptor, width)
@@ -57,3 +59,19 @@ class Iggt(Vggt):
         """The fused maps of the point head at 4, 2 and 1 times the patch grid."""
         head = self.point_head
         return head.scratch(head.scales(layers, grid))[1:]
+
+
+def check_divisible(config: IggtConfig) -> None:
+    """Refuse channels of the fused maps that cannot be divided as the part head does.
+
+    Raises:
+        BadConfig: see above.
+    """
+    head, features = config.part_head, config.point_head.features
+    parts = {"cross_heads": head.cross_heads, "window_heads": 2 * head.window_heads}
+    if head.scrambled:
+        parts["window"] = head.window
+    for name, part in parts.items():
+        if features % part:
+            wanted = f"a multiple of {part} (of part_head.{name})"
+            raise BadConfig(f"point_head.features: expected {wanted}, got {features}; change either")

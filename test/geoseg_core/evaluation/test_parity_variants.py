@@ -4,6 +4,7 @@ Each is written here in the layout of the shared ones, from models built and cal
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,99 @@ def test_iggt_of_other_shapes(shape: tuple[int, int, int, int], tmp_path: Path) 
     outputs = vggt_outputs(model, images, None) | iggt_outputs(model, images)
     path = write(tmp_path / "a.safetensors", IGGT_CONFIG, model.state_dict(), {"images": images}, outputs)
     assert_all_pass(path, outputs)
+
+
+def test_iggt_of_more_frames_than_the_release_can_take(tmp_path: Path) -> None:
+    model, images = small_iggt(), random_images(1, 13, 28, 28)
+    outputs = iggt_outputs(model, images)
+    path = write(tmp_path / "a.safetensors", IGGT_CONFIG, model.state_dict(), {"images": images}, outputs)
+    assert_all_pass(path, outputs)
+
+
+@pytest.mark.parametrize(
+    ("section", "sizes", "words"),
+    [
+        ("part_head", {"features": 32}, r"part_head.features = 64 as of the point head, got 32"),
+        ("part_head", {"cross_attention_heads": 7}, r"multiple of 7 \(of part_head.cross_heads\), got 64"),
+        ("part_head", {"window_heads": 3}, r"multiple of 6 \(of part_head.window_heads\), got 64"),
+        ("part_head", {"window_size": 4}, r"relative_position_bias_table \(361, 4\) for \(81, 4\)"),
+        ("part_adaptor", {"intermediate_layer_idx": [0, 1, 2, 7]}, r"token layers 0 to 2, got \[7\]"),
+        ("part_adaptor", {"out_channels": [8, 8, 16, 8]}, r"adaptor.projects.3.weight \(16, 64, 1, 1\) for \(8, 64"),
+        ("part_head", {"shift_size": 4}, r"^UNKNOWN KEY"),
+    ],
+)
+def test_sizes_of_iggt_that_do_not_fit_are_named(section: str, sizes: dict, words: str, tmp_path: Path) -> None:
+    model, images = small_iggt(), random_images(1, 2, 28, 28)
+    outputs = {"part_feat": iggt_outputs(model, images)["part_feat"]}
+    config = IGGT_CONFIG | {section: IGGT_CONFIG[section] | sizes}
+    path = write(tmp_path / "a.safetensors", config, model.state_dict(), {"images": images}, outputs)
+    (verdict,) = [row.verdict for row in rows_of(path) if not row.passed]
+    assert re.search(words, verdict)
+
+
+def made_labels() -> tuple[dict[str, Any], Tensors, Tensors]:
+    """Two views of two things and a pixel apart: configuration, inputs and outputs worked out by hand.
+
+    With no neighbours a feature stays its own. The things are 0.63 from each other; the pixel is 1.41 from the first
+    and 1.65 from the second, so that it is noise, and then one of the first.
+    """
+    config = {"model": "iggt_postprocess", "knn_k": 0, "eps": 0.06, "min_samples": 3, "min_cluster_size": 10}
+    labels = torch.tensor([0, 0, 0, 1, 1]).repeat(2, 4, 1)
+    noisy = labels.clone()
+    noisy[1, 2, 4] = -1
+    kinds = torch.tensor([[1.0, 0, 0], [0.8, 0.6, 0], [0, -0.6, 0.8]])  # the last at index -1
+    inputs = {"part_feat_raw": 5 * kinds[noisy], "points": torch.rand(2, 4, 5, 3)}
+    labels[1, 2, 4] = 0
+    outputs = {"part_feat_normalized": kinds[noisy], "knn_mean_features": kinds[noisy]}
+    return config, inputs, outputs | {"labels_with_noise": noisy, "labels": labels}
+
+
+def test_labels_of_other_sizes_and_numbers(tmp_path: Path) -> None:
+    config, inputs, outputs = made_labels()
+    assert_all_pass(write(tmp_path / "a.safetensors", config | {"seed": 1}, {}, inputs, outputs), outputs)
+    outputs["labels"] = (1 - outputs["labels"]).int()
+    assert_all_pass(write(tmp_path / "b.safetensors", config, {}, inputs, outputs), outputs)
+    flat = {name: each.flatten(0, 2) for name, each in inputs.items()}
+    of_flat = {name: each.flatten(0, 2) for name, each in outputs.items()}
+    assert_all_pass(write(tmp_path / "c.safetensors", config, {}, flat, of_flat), of_flat)
+
+
+def test_means_over_neighbours_are_those_of_all_views(tmp_path: Path) -> None:
+    """Four pixels on a line, two in each view, each with the mean of its two nearest; no length one afterwards."""
+    raw = torch.tensor([[2.0, 0], [0, 3], [4, 0], [0, 5]]).view(2, 1, 2, 2)
+    points = torch.tensor([0.0, 1, 3, 7]).view(2, 1, 2, 1) * torch.tensor([1.0, 0, 0])
+    means = torch.tensor([[0.5, 0.5], [1, 0], [0.5, 0.5], [0.5, 0.5]]).view(2, 1, 2, 2)
+    config = {"model": "iggt_postprocess", "knn_k": 2, "min_samples": 1, "min_cluster_size": 100}
+    outputs = {"knn_mean_features": means, "labels": torch.zeros(2, 1, 2, dtype=torch.int64)}
+    outputs["labels_with_noise"] = outputs["labels"] - 1
+    inputs = {"part_feat_raw": raw, "points": points}
+    assert_all_pass(write(tmp_path / "a.safetensors", config, {}, inputs, outputs), outputs)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"eps": None}, "epsilon: expected float, got None"),
+        ({"min_samples": 0}, "min_samples: expected 1"),
+        ({"allow_single_cluster": "no"}, "single: expected bool, got 'no'"),
+    ],
+)
+def test_settings_of_the_clustering_that_do_not_fit_are_named(change: dict, words: str, tmp_path: Path) -> None:
+    config, inputs, outputs = made_labels()
+    (row,) = rows_of(write(tmp_path / "a.safetensors", config | change, {}, inputs, outputs))
+    assert words in row.verdict
+
+
+def test_what_the_clustering_cannot_follow_is_named(tmp_path: Path) -> None:
+    config, inputs, outputs = made_labels()
+    cut = inputs | {"points": inputs["points"][:, :, :4]}
+    (row,) = rows_of(write(tmp_path / "a.safetensors", config, {}, cut, outputs))
+    assert "expected points (2, 4, 5, 3) of the features' pixels, got (2, 4, 4, 3)" in row.verdict
+    outputs["labels"][0, 0] = 1
+    rows = rows_of(write(tmp_path / "b.safetensors", config | {"metric": "cosine"}, {}, inputs, outputs))
+    missed = {row.tensor: row.verdict for row in rows if not row.passed}
+    assert missed == {"labels": "MISS", "config metric": "UNKNOWN KEY"}
+    assert {row.tensor: row.error for row in rows}["labels"] == pytest.approx(3 / 40)
 
 
 def test_iggt_with_other_omissions_and_few_outputs(tmp_path: Path) -> None:

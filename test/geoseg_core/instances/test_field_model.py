@@ -74,6 +74,25 @@ def test_the_field_needs_the_point_head() -> None:
         Iggt(replace(IGGT, heads=("camera",)))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ({"cross_heads": 24}, "multiple of 24 .of part_head.cross_heads., got 64"),
+        ({"window_heads": 64}, "multiple of 128 .of part_head.window_heads., got 64"),
+        ({"window": 128}, "multiple of 128 .of part_head.window., got 64"),
+    ],
+)
+def test_channels_that_cannot_be_divided_are_refused(sizes: dict[str, int], words: str) -> None:
+    with pytest.raises(BadConfig, match=words):
+        Iggt(replace(IGGT, part_head=replace(IGGT.part_head, **sizes)))
+
+
+@torch.inference_mode()
+def test_a_token_layer_that_there_is_not_is_refused(model: Iggt) -> None:
+    with pytest.raises(BadInput, match=r"token layers 0 to 2, got \[3, 9\]"):
+        model.aggregator(random_images(1, 1), (2, 3, 9))
+
+
 def test_a_checkpoint_with_a_training_prefix_loads_and_unread_heads_stay_out(model: Iggt, tmp_path: Path) -> None:
     state = {f"module.{name}": each for name, each in model.state_dict().items()}
     torch.save({"model": state, "epoch": 3}, tmp_path / "iggt.pth")
