@@ -2,8 +2,10 @@
 
 A query's score is the confidence of its class times the mean chance of its mask's pixels. Of masks that overlap much
 the one with the highest score stays; a pixel in several masks that stay belongs to where score times chance is highest.
+Masks are enlarged one view at a time: beside the result, the memory does not grow with the views.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +14,9 @@ from torch import Tensor
 
 from geoseg_core.instances.queries.config import QueryDecodingConfig
 from geoseg_core.instances.queries.model import QueryOutput
+
+# By so much may rounding raise a chance.
+ROUNDING = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +45,7 @@ def found_instances(
     config = config or QueryDecodingConfig()
     return [
         _of_scene(classes, masks, size, config)
-        for classes, masks in zip(output.class_logits.float(), output.mask_logits.float(), strict=True)
+        for classes, masks in zip(output.class_logits.float(), output.mask_logits, strict=True)
     ]
 
 
@@ -51,34 +56,74 @@ def _of_scene(
     confidence, classes = class_logits.softmax(dim=-1)[:, :-1].max(dim=-1)
     # A mean chance is 1 at most: what is not confident enough need not be enlarged.
     queries = (confidence >= config.least_score).nonzero()[:, 0]
-    logits = F.interpolate(mask_logits[queries], size, mode="bilinear", align_corners=False)
-    chance = logits.sigmoid()
-    masks = chance >= config.mask_chance
-    pixels = masks.flatten(1).sum(dim=1)
-    scores = confidence[queries] * (chance * masks).flatten(1).sum(dim=1) / pixels.clamp(min=1)
+    chances, both = _areas(mask_logits, queries, size, config.mask_chance)
+    pixels = both.diagonal()
+    scores = confidence[queries] * (chances / pixels.clamp(min=1)).float()
     order = scores.argsort(descending=True, stable=True)
     order = order[((scores >= config.least_score) & (pixels > 0))[order]]
-    order = order[_distinct(masks[order], config.most_overlap)]
-    scores, masks, chance = scores[order], masks[order], chance[order]
-    labels = _labels(scores[:, None, None, None] * chance * masks)
-    shown = labels.flatten().bincount(minlength=len(order) + 1)[1:] > 0
+    order = order[_distinct(both[order[:, None], order], config.most_overlap)]
+    scores, kept = scores[order], queries[order]
+    masks, labels = _shown(mask_logits, kept, scores, size, config.mask_chance)
+    shown = labels.flatten().bincount(minlength=len(kept) + 1)[1:] > 0
     numbers = F.pad(torch.where(shown, shown.cumsum(0), 0), (1, 0))
-    kept = order[shown]
-    return FoundInstances(scores[shown], classes[queries[kept]], queries[kept], masks[shown], numbers[labels])
+    if not shown.all():
+        kept, scores, masks, labels = kept[shown], scores[shown], masks[shown], numbers[labels]
+    return FoundInstances(scores, classes[kept], kept, masks, labels)
 
 
-def _distinct(masks: Tensor, most: float) -> Tensor:
-    """(K,) bool, which of masks (K, V, H, W) stay: those that overlap no better one that stays by more than `most`."""
-    flat = masks.flatten(1).float()
-    both, areas = flat @ flat.T, flat.sum(dim=1)
+def _views(
+    mask_logits: Tensor, queries: Tensor, size: tuple[int, int], least: float
+) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """One view after the other, so that not all of them are enlarged at once: its number, which of the queries may have
+    pixels there (n,), their chance at each pixel, 0 outside of their masks, and the masks (n, H, W)."""
+    # Enlarging gives no value beyond those that it lies between.
+    peaks = mask_logits.amax(dim=(2, 3))[queries].float().sigmoid()
+    for view, there in enumerate((~(peaks < least - ROUNDING)).T.cpu()):
+        rows = there.nonzero()[:, 0].to(queries.device)
+        if len(rows):
+            coarse = mask_logits[queries[rows], view].float()
+            chance = F.interpolate(coarse[None], size, mode="bilinear", align_corners=False)[0].sigmoid_()
+            masks = chance >= least
+            yield view, rows, chance.masked_fill_(~masks, 0.0), masks
+
+
+def _areas(mask_logits: Tensor, queries: Tensor, size: tuple[int, int], least: float) -> tuple[Tensor, Tensor]:
+    """Of all views together: the sum of the chances of each query's pixels (K,), and the pixels that each two masks
+    share (K, K), exact in whatever order they are added."""
+    chances = torch.zeros(len(queries), dtype=torch.float64, device=queries.device)
+    both = torch.zeros(len(queries), len(queries), dtype=torch.float64, device=queries.device)
+    for _, rows, chance, masks in _views(mask_logits, queries, size, least):
+        chances[rows] += chance.flatten(1).sum(dim=1, dtype=torch.float64)
+        flat = masks.flatten(1).float()
+        both[rows[:, None], rows] += (flat @ flat.T).double()
+    return chances, both
+
+
+def _distinct(both: Tensor, most: float) -> Tensor:
+    """(K,) bool, which of K masks that share pixels (K, K) stay: those that overlap no better one that stays by more
+    than `most`."""
+    areas = both.diagonal()
     worse = (both > most * (areas[:, None] + areas - both)).triu(1).cpu()
-    stays = torch.ones(len(masks), dtype=torch.bool)
+    stays = torch.ones(len(both), dtype=torch.bool)
     for number, covered in enumerate(worse):
         if stays[number]:
             stays &= ~covered
-    return stays.to(masks.device)
+    return stays.to(both.device)
 
 
-def _labels(weights: Tensor) -> Tensor:
-    """(V, H, W): 1 + the instance of the highest weight (K, V, H, W), 0 where all are 0."""
-    return F.pad(weights, (0, 0, 0, 0, 0, 0, 1, 0)).argmax(dim=0)
+def _shown(
+    mask_logits: Tensor, queries: Tensor, scores: Tensor, size: tuple[int, int], least: float
+) -> tuple[Tensor, Tensor]:
+    """Masks (K, V, H, W), and labels (V, H, W): 1 + the query where score times chance is highest, 0 outside of all."""
+    views, device = mask_logits.shape[1], queries.device
+    found = torch.zeros(len(queries), views, *size, dtype=torch.bool, device=device)
+    labels = torch.zeros(views, *size, dtype=torch.int64, device=device)
+    for view, rows, chance, masks in _views(mask_logits, queries, size, least):
+        found[rows, view] = masks
+        weights = chance.mul_(scores[rows, None, None])
+        best = weights.amax(dim=0)
+        # The first of those that have it; several times as fast on a CPU as argmax along this axis.
+        numbers = (rows + 1).int()[:, None, None]
+        first = torch.where(weights == best, numbers, numbers.new_tensor(len(queries) + 1)).amin(dim=0)
+        labels[view] = torch.where(best > 0, first, 0)
+    return found, labels
