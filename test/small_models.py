@@ -16,6 +16,8 @@ from geoseg_core.geometry.vggt.config import AggregatorConfig, CameraHeadConfig,
 from geoseg_core.geometry.vggt.model import Vggt
 from geoseg_core.instances.field.config import AdaptorConfig, IggtConfig, PartHeadConfig
 from geoseg_core.instances.field.model import Iggt
+from geoseg_core.instances.queries.config import QueryConfig
+from geoseg_core.instances.queries.segvggt import SegVggt, SegVggtConfig
 from geoseg_core.layers.dpt import DptConfig
 from geoseg_core.layers.vit import VitConfig
 
@@ -35,6 +37,11 @@ IGGT = IggtConfig(
     **{**VGGT.__dict__, "point_head": DptConfig(features=64, channels=(8, 8, 16, 16), layers=(0, 1, 1, 2))},
     adaptor=AdaptorConfig(channels=(8, 8, 16, 16), layers=(0, 1, 2, 2)),
     part_head=PartHeadConfig(unused_channels=(4, 4, 8, 8)),
+)
+SEGVGGT = SegVggtConfig(
+    **{**VGGT.__dict__, "heads": ("camera", "depth")},
+    feature_head=DPT,
+    queries=QueryConfig(token_width=32, token_layers=3, queries=6, width=24, heads=2, features=16),
 )
 SHARED = {
     "image_size": 42,
@@ -70,6 +77,10 @@ def small_vggt() -> Vggt:
 
 def small_iggt() -> Iggt:
     return stirred(Iggt(IGGT))
+
+
+def small_segvggt() -> SegVggt:
+    return stirred(SegVggt(SEGVGGT))
 
 
 def small_pi3() -> Pi3:

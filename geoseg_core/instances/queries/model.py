@@ -98,30 +98,32 @@ class QueryDecoder(nn.Module):
         self.class_head = Mlp(config.width, config.width, config.classes + 1)
         self.mask_head = Mlp(config.width, config.width, config.features)
 
-    def forward(self, tokens: Mapping[int, Tensor], features: Tensor, shares: bool = False) -> QueryOutput:
+    def forward(
+        self, tokens: Mapping[int, Tensor], features: Tensor, shares: bool = False, steps: bool = True
+    ) -> QueryOutput:
         """Classes and masks.
 
         Args:
             tokens: layer number -> (B, V, P, C) after the global attention; at least the layers `config.layers`.
             features: (B, V, D, h, w)
-            shares: whether to say how the attention is spread over the views, which takes the slow way through it, and
-                what the queries say after each layer.
+            shares: whether to say how the attention is spread over the views, which takes the slow way through it.
+            steps: whether to say with it what the queries would have said after each layer.
 
         Raises:
             BadInput: layers that are missing, or shapes that do not fit each other or the configuration.
         """
         self._check(tokens, features)
         queries = self.queries.expand(len(features), -1, -1)
-        spread, steps = [], []
+        spread, passed = [], []
         for layer, number in zip(self.layers, self.config.layers, strict=True):
             queries, share = layer(queries, tokens[number], shares)
             if share is not None:
                 spread.append(share)
-                steps.append(queries)
+                passed.append(queries)
         if not shares:
             return self._read(queries, features, None, ())
         along = torch.stack(spread)
-        earlier = tuple(self._read(each, features, along, ()) for each in steps[:-1])
+        earlier = tuple(self._read(each, features, along, ()) for each in passed[:-1]) if steps else ()
         return self._read(queries, features, along, earlier)
 
     def _read(
