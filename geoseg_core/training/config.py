@@ -19,6 +19,8 @@ class OptimiserConfig:
     clip: float = setting(1.0, "gradients are scaled down to this norm, 0 = as they are", low=0.0)
     ema_decay: float = setting(0.999, "decay of the averaged weights, which are exported", low=0.0, high=1.0)
     frozen: tuple = setting((), "parameters whose names begin with one of these stay as they are")
+    slow: tuple = setting((), "parameters whose names begin with one of these learn at a part of the rate")
+    slow_rate: float = setting(0.1, "which part", low=0.0)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from geoseg_core.training.state import give_state, state_tensors
 from geoseg_core.training.stepper import Stepper, StepResult
 from geoseg_core.training.stops import Stop, caught_signals
 from geoseg_core.training.task import Task, step_seeds
-from geoseg_core.weights.loading import load_state, load_strict
+from geoseg_core.weights.loading import load_state
 
 CHECKPOINTS = "checkpoints"
 FINISHED, TIME, SIGNAL = "the schedule is done", "the time is over", "signal"
@@ -42,7 +42,7 @@ class Trainer:
         torch.manual_seed(loop.seed)
         model = task.model()
         if loop.weights:
-            load_strict(model, {name: value.float() for name, value in load_state(loop.weights).items()})
+            task.load(model, {name: value.float() for name, value in load_state(loop.weights).items()})
         freeze(model, task.config.optimiser.frozen)
         self.stepper = Stepper(task, model.to(devices.device), devices)
         self.done, self.seconds, self.step_s = 0, 0.0, 0.0

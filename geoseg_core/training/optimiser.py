@@ -14,32 +14,47 @@ MOMENTS = {"mean": "exp_avg", "square": "exp_avg_sq", "count": "step"}
 
 
 def freeze(model: nn.Module, beginnings: tuple[str, ...]) -> None:
-    """Leave parameters whose names begin so as they are.
+    """Leave parameters whose names begin so as they are, beside those that the model itself leaves as they are.
 
     Raises:
         BadConfig: a beginning that no parameter has, or nothing is left to train.
     """
-    names = [name for name, _ in model.named_parameters()]
-    for beginning in beginnings:
-        if not any(name.startswith(beginning) for name in names):
-            raise BadConfig(f"optimiser.frozen: expected beginnings of parameter names, got {beginning!r}")
+    _check_beginnings(model, "frozen", beginnings)
     for name, value in model.named_parameters():
-        value.requires_grad_(not name.startswith(beginnings) if beginnings else True)
+        if name.startswith(beginnings):
+            value.requires_grad_(False)
     if not any(value.requires_grad for value in model.parameters()):
         raise BadConfig(f"optimiser.frozen: expected something left to train, {list(beginnings)} are all parameters")
 
 
 def make_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    """AdamW whose decay spares norms, biases and all else that is no matrix."""
-    trained = [value for value in model.parameters() if value.requires_grad]
-    matrices = [value for value in trained if _is_matrix(value)]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": [value for value in trained if not _is_matrix(value)], "weight_decay": 0.0},
-    ]
+    """AdamW whose decay spares norms, biases and all else that is no matrix.
+
+    The "share" of each group is what its learning rate is over the highest one.
+
+    Raises:
+        BadConfig: a beginning of slow parameters that no parameter has.
+    """
+    _check_beginnings(model, "slow", config.slow)
+    trained = [(name.startswith(config.slow), value) for name, value in model.named_parameters() if value.requires_grad]
+    groups = []
+    for slow in (False, True) if config.slow else (False,):
+        share = config.slow_rate if slow else 1.0
+        for matrix in (True, False):
+            values = [value for is_slow, value in trained if is_slow == slow and _is_matrix(value) == matrix]
+            decay = config.weight_decay if matrix else 0.0
+            rate = share * config.learning_rate
+            groups.append({"params": values, "weight_decay": decay, "lr": rate, "share": share})
     device = next(model.parameters()).device
     betas = (config.beta1, config.beta2)
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=device.type in FUSED)
+
+
+def _check_beginnings(model: nn.Module, setting: str, beginnings: tuple[str, ...]) -> None:
+    names = [name for name, _ in model.named_parameters()]
+    for beginning in beginnings:
+        if not any(name.startswith(beginning) for name in names):
+            raise BadConfig(f"optimiser.{setting}: expected beginnings of parameter names, got {beginning!r}")
 
 
 def _is_matrix(value: Tensor) -> bool:

@@ -52,7 +52,7 @@ class Stepper:
         taken = math.isfinite(norm) and math.isfinite(losses["total"])
         if taken:
             for group in self.optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
             self.optimiser.step()
             self.averages.update(step)
         self._count(taken, step, losses)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.training.config import TrainingConfig
+from geoseg_core.weights.loading import load_strict
 
 # Seeds below are for evaluation alone: no training ever sees them.
 HELD_OUT_SEEDS = 1_000_000
@@ -35,6 +36,14 @@ class Task(ABC):
     @abstractmethod
     def model(self) -> nn.Module:
         """A new model on the CPU, its random weights drawn from torch's global generator."""
+
+    def load(self, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+        """Give a new model the weights of the file `loop.weights`, in float32.
+
+        Raises:
+            BadInput: they are not those of this model.
+        """
+        load_strict(model, tensors)
 
     @abstractmethod
     def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:

@@ -172,6 +172,20 @@ def test_frozen_parts_stay_and_weights_start_from_a_file(tmp_path: Path) -> None
     assert bool((load_file(second / "weights.safetensors")["0.weight"] == before["0.weight"]).all())
 
 
+def test_slow_parts_learn_at_a_part_of_the_rate(tmp_path: Path) -> None:
+    train(tmp_path / "start", "schedule.steps=1")
+    weights = tmp_path / "start" / "weights.safetensors"
+    once = (f"loop.weights={weights}", "schedule.steps=1")
+    train(tmp_path / "same", *once)
+    train(tmp_path / "slow", *once, "optimiser.slow=0.", "optimiser.slow_rate=0.25")
+    start, same, slow = (load_file(tmp_path / each / "weights.safetensors") for each in ("start", "same", "slow"))
+    for name, share in (("0.weight", 0.25), ("0.bias", 0.25), ("2.weight", 1.0), ("2.bias", 1.0)):
+        moved = same[name] - start[name]
+        assert bool((moved != 0).any())
+        torch.testing.assert_close(slow[name] - start[name], share * moved, rtol=1e-2, atol=1e-6)
+    train(tmp_path / "slow", "schedule.steps=3", words=("--resume",))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -180,6 +194,7 @@ def test_frozen_parts_stay_and_weights_start_from_a_file(tmp_path: Path) -> None
         ("data.side=big", "data.side: expected int, got 'big'"),
         ("loop.batch=0", "loop.batch: expected 1 to"),
         ("optimiser.frozen=3.", "optimiser.frozen: expected beginnings of parameter names, got '3.'"),
+        ("optimiser.slow=3.", "optimiser.slow: expected beginnings of parameter names, got '3.'"),
         ("optimiser.frozen=0.,2.", "expected something left to train"),
     ],
 )
