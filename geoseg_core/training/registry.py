@@ -45,6 +45,20 @@ RECIPES = (
         "Vggt1bRecipe",
     ),
     Recipe(
+        "segvggt",
+        "SegVGGT: things found by object queries on VGGT-1B, and its geometry with them (loop.weights=FILE)",
+        "geoseg_core.training.recipes.segvggt",
+        "SegVggtTask",
+        "SegVggtRecipe",
+    ),
+    Recipe(
+        "iggt",
+        "IGGT: features that tell instances apart on VGGT-1B, and its geometry with them (loop.weights=FILE)",
+        "geoseg_core.training.recipes.iggt",
+        "IggtTask",
+        "IggtRecipe",
+    ),
+    Recipe(
         "tiny",
         "the small network that comes with geoseg: depth, focal lengths and places that match",
         "geoseg_core.training.recipes.tiny",

@@ -18,29 +18,39 @@ from geoseg_core.training.losses.masks import dice_loss
 
 
 @dataclass(frozen=True)
-class FieldLossConfig:
-    """Weights of the losses, and how pixels are drawn."""
+class ContrastConfig:
+    """Weights of the contrastive loss, and how pixels are drawn."""
 
     contrast: float = setting(1.0, "share of the contrastive loss", low=0.0)
     pull: float = setting(2.0, "how much two pixels of one thing are drawn together", low=0.0)
     push: float = setting(1.0, "how much those of different things are pushed apart", low=0.0)
     margin: float = setting(1.0, "until their features are so far apart", low=0.0, high=2.0)
     pixels: int = setting(256, "pixels that are drawn from the things of each scene", "pixels", 2)
+
+
+@dataclass(frozen=True)
+class FieldLossConfig(ContrastConfig):
+    """Weights of the losses, and how pixels are drawn."""
+
     things: float = setting(1.0, "share of the losses of what is on a thing", low=0.0)
 
 
 def field_losses(field: InstanceField, truth: InstanceTruth, weights: FieldLossConfig) -> dict[str, Tensor]:
     """The losses, each with its share, and their sum "total"."""
-    cells, known = drawn_cells(truth, weights.pixels)
-    features = field.features.movedim(2, -1).flatten(1, 3)  # (B, N, C)
-    chosen = features.gather(1, cells[..., None].expand(-1, -1, features.shape[-1]))
-    ids = thing_numbers(truth).flatten(1).gather(1, cells)
-    contrast = contrastive_loss(chosen, ids, known, weights.pull, weights.push, weights.margin)
     wanted = (thing_numbers(truth) > 0).float()
     logits = field.things.float()
     things = F.binary_cross_entropy_with_logits(logits, wanted) + dice_loss(logits.flatten(1, 2), wanted.flatten(1, 2))
-    parts = {"contrast": weights.contrast * contrast, "things": weights.things * things}
+    parts = {"contrast": drawn_contrast(field.features, truth, weights), "things": weights.things * things}
     return {"total": torch.stack(list(parts.values())).sum(), **parts}
+
+
+def drawn_contrast(features: Tensor, truth: InstanceTruth, weights: ContrastConfig) -> Tensor:
+    """The contrastive loss of features (B, V, C, h, w) at pixels that are drawn from the things, with its share."""
+    cells, known = drawn_cells(truth, weights.pixels)
+    flat = features.movedim(2, -1).flatten(1, 3)  # (B, N, C)
+    chosen = flat.gather(1, cells[..., None].expand(-1, -1, flat.shape[-1]))
+    ids = thing_numbers(truth).flatten(1).gather(1, cells)
+    return weights.contrast * contrastive_loss(chosen, ids, known, weights.pull, weights.push, weights.margin)
 
 
 def thing_numbers(truth: InstanceTruth) -> Tensor:

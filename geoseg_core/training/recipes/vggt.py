@@ -6,6 +6,7 @@ cameras in place of the data.
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,12 +17,13 @@ from geoseg_core.datasets.config import ReaderConfig
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadConfig
 from geoseg_core.geometry.vggt.config import AggregatorConfig, CameraHeadConfig, TrackHeadConfig, VggtConfig
-from geoseg_core.geometry.vggt.model import Vggt, VggtOutput
+from geoseg_core.geometry.vggt.model import MODULES, Vggt, VggtOutput
 from geoseg_core.layers.dpt import DptConfig
 from geoseg_core.layers.vit import VitConfig
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.config import OptimiserConfig, TrainingConfig
 from geoseg_core.training.geometry_metrics import camera_figures, depth_figures, depth_rows, track_figures
+from geoseg_core.training.lora import ADDED, own_names
 from geoseg_core.training.losses.camera import camera_loss
 from geoseg_core.training.losses.dense import confident_loss, gradient_loss
 from geoseg_core.training.losses.teacher import taught
@@ -31,6 +33,7 @@ from geoseg_core.training.losses.truth import GeometryTruth, geometry_truth
 from geoseg_core.training.source_task import SourceTask
 from geoseg_core.training.sources import DataConfig
 from geoseg_core.weights.chosen import config_metadata
+from geoseg_core.weights.loading import load_strict, plain_names
 
 LAYERS = (1, 3, 4, 5)
 
@@ -102,9 +105,16 @@ class Vggt1bRecipe(VggtRecipe):
 
 
 class VggtTask(SourceTask):
-    """Trains a Vggt on samples with depth, intrinsics and poses, or on images alone with a teacher."""
+    """Trains a Vggt on samples with depth, intrinsics and poses, or on images alone with a teacher.
+
+    What extends a Vggt says how it is run, and what losses and figures it has beside those of the geometry.
+
+    Attributes:
+        new: beginnings of the names of what the model has beside a Vggt; weights to start from may lack it.
+    """
 
     config: VggtRecipe
+    new: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: VggtRecipe) -> None:
         super().__init__(config, config.data, config.model.patch)
@@ -122,34 +132,62 @@ class VggtTask(SourceTask):
         """The sizes of the network."""
         return config_metadata(self.config.model)
 
+    def load(self, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+        """Weights of this model, or those of a Vggt: what is new stays as it is, heads that are not built are left out.
+
+        Raises:
+            BadInput: they are those of neither.
+        """
+        unused = tuple(prefix for head, prefix in MODULES.items() if head not in self.config.model.heads)
+        given = {name: tensors[stored] for name, stored in plain_names(tensors, "weights").items()}
+        lacking = tuple(start for start in self.new if not any(name.startswith(start) for name in given))
+        own, state = own_names(model), model.state_dict()
+        kept = {name: value for name, value in state.items() if ADDED in name or name.startswith(lacking)}
+        taken = {own.get(name, name): value for name, value in given.items() if not name.startswith(unused)}
+        load_strict(model, kept | taken)
+
+    def run(self, model: nn.Module, images: Tensor, queries_px: Tensor, training: bool) -> VggtOutput:
+        """What the model says."""
+        output: VggtOutput = model(images, heads=self.heads, queries_px=queries_px)
+        return output
+
+    def further_losses(self, model: nn.Module, output: VggtOutput, batch: Sample) -> dict[str, Tensor]:
+        """Losses beside those of the geometry, each with its share; without autocast."""
+        return {}
+
+    def further_figures(self, model: nn.Module, output: VggtOutput, batch: Sample) -> dict[str, float]:
+        """Figures of held-out samples beside those of the geometry."""
+        return {}
+
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
-        """All losses of the heads that have a share."""
-        batch = self._with_truth(batch)
-        truth = geometry_truth(batch)
+        """All losses of the heads that have a share, and those that are no geometry."""
+        taught_batch = self._with_truth(batch)
+        truth = geometry_truth(taught_batch)
         queries = random_queries(truth.known[:, 0], self.config.loss.queries)
-        output: VggtOutput = model(batch.images, heads=self.heads, queries_px=queries)
+        output = self.run(model, batch.images, queries, training=True)
         with torch.autocast(batch.images.device.type, enabled=False):
             parts = self._geometry(output, truth)
             if "tracks" in self.heads:
-                parts |= self._tracks(output, true_tracks(batch, queries), batch.images.shape[-1])
+                parts |= self._tracks(output, true_tracks(taught_batch, queries), batch.images.shape[-1])
+            parts |= self.further_losses(model, output, batch)
         return {"total": torch.stack(list(parts.values())).sum(), **parts}
 
     def metrics(self, model: nn.Module, batch: Sample) -> dict[str, float]:
-        """Cameras, depth and tracks of held-out samples, as the tables measure them."""
-        batch = self._with_truth(batch)
-        assert batch.depth is not None
-        queries = random_queries(batch.depth[:, 0] > 0, self.config.loss.queries)
-        output: VggtOutput = model(batch.images, heads=self.heads, queries_px=queries)
+        """Cameras, depth and tracks of held-out samples, as the tables measure them, and what is no geometry."""
+        shown = self._with_truth(batch)
+        assert shown.depth is not None
+        queries = random_queries(shown.depth[:, 0] > 0, self.config.loss.queries)
+        output = self.run(model, shown.images, queries, training=False)
         figures: dict[str, float] = {}
         if "camera" in self.heads:
-            figures |= camera_figures(output.pose_encodings[-1], batch)
+            figures |= camera_figures(output.pose_encodings[-1], shown)
         if "depth" in self.heads:
             assert output.depth is not None
-            figures |= depth_figures(output.depth, batch)
+            figures |= depth_figures(output.depth, shown)
         if "tracks" in self.heads:
             assert output.tracks is not None
-            figures |= track_figures(output.tracks, true_tracks(batch, queries), batch, self.config.loss.near)
-        return figures
+            figures |= track_figures(output.tracks, true_tracks(shown, queries), shown, self.config.loss.near)
+        return figures | self.further_figures(model, output, batch)
 
     def picture(self, model: nn.Module, batch: Sample) -> np.ndarray:
         """Of each scene: the views, their true depth, the depth that was found."""
