@@ -7,7 +7,7 @@ can be added to W afterwards, so that the released weights are those of the plai
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -54,6 +54,13 @@ def adapt(model: nn.Module, blocks: Sequence[str], config: LoraConfig) -> list[s
 def own_names(model: nn.Module) -> dict[str, str]:
     """The names that the tensors of the model without adaptation have, and those that they have in this one."""
     return {name.replace(BASE, "."): name for name in model.state_dict() if ADDED not in name}
+
+
+def with_own_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of the model without adaptation, named as in this one, and what is added beside them as it is now."""
+    own = own_names(model)
+    added = {name: value for name, value in model.state_dict().items() if ADDED in name}
+    return added | {own.get(name, name): value for name, value in tensors.items()}
 
 
 def merged_state(model: nn.Module) -> dict[str, Tensor]:

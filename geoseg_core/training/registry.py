@@ -86,6 +86,13 @@ RECIPES = (
         "TinyInstancesTask",
         "TinyInstancesRecipe",
     ),
+    Recipe(
+        "tiny-joint",
+        "the same together with the small network, whose attention is adapted (lora.rank=0: as it is)",
+        "geoseg_core.training.recipes.tiny_joint",
+        "TinyJointTask",
+        "TinyJointRecipe",
+    ),
 )
 
 

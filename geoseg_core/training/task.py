@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.training.config import TrainingConfig
-from geoseg_core.weights.loading import load_strict
+from geoseg_core.training.lora import with_own_names
+from geoseg_core.weights.loading import load_strict, plain_names
 
 # Seeds below are for evaluation alone: no training ever sees them.
 HELD_OUT_SEEDS = 1_000_000
@@ -38,12 +39,13 @@ class Task(ABC):
         """A new model on the CPU, its random weights drawn from torch's global generator."""
 
     def load(self, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-        """Give a new model the weights of the file `loop.weights`, in float32.
+        """Give a new model the weights of the file `loop.weights`, in float32; they may be those before an adaptation.
 
         Raises:
             BadInput: they are not those of this model.
         """
-        load_strict(model, tensors)
+        given = {name: tensors[stored] for name, stored in plain_names(tensors, "weights").items()}
+        load_strict(model, with_own_names(model, given))
 
     @abstractmethod
     def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:

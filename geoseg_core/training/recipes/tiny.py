@@ -76,33 +76,41 @@ class TinyTask(SourceTask):
 
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
         """All losses, each with its share."""
-        output: TinyOutput = model(batch.images)
-        with torch.autocast(batch.images.device.type, enabled=False):
-            parts = {**depth_losses(output, batch), "focal": focal_loss(output, batch)}
-            views = range(batch.images.shape[1])
-            pairs = [(first, second) for first in views for second in views if first != second]
-            found = [place_losses(output, batch, pair, self.config.loss) for pair in pairs]
-            for name in ("coarse", "fine") if found else ():
-                parts[name] = torch.stack([each[name] for each in found]).mean()
-        parts = {name: getattr(self.config.loss, name) * value for name, value in parts.items()}
+        parts = geometry_losses(model(batch.images), batch, self.config.loss)
         return {"total": torch.stack(list(parts.values())).sum(), **parts}
 
     def metrics(self, model: nn.Module, batch: Sample) -> dict[str, float]:
         """Cameras, depth and places of held-out samples, as the tables measure them."""
-        output: TinyOutput = model(batch.images)
-        with torch.autocast(batch.images.device.type, enabled=False):
-            solved = [solve_cameras(of_scene(output, scene)) for scene in range(len(batch.images))]
-            poses = np.stack([each.camera_to_world for each in solved])
-            scales = output.log_depth.new_tensor(np.stack([each.scales for each in solved]))
-            return {
-                **pose_figures(poses, batch),
-                **depth_figures(output.log_depth.exp() * scales[:, :, None, None], batch),
-                **place_figures(output, batch, self.config.loss.near),
-            }
+        return geometry_figures(model(batch.images), batch, self.config.loss.near)
 
     def picture(self, model: nn.Module, batch: Sample) -> np.ndarray:
         """Of each scene: the views, their true depth, the depth that was found."""
         return depth_rows(batch, model(batch.images).log_depth.exp())
+
+
+def geometry_losses(output: TinyOutput, batch: Sample, settings: TinyLossConfig) -> dict[str, Tensor]:
+    """All losses of what the network says, each with its share."""
+    with torch.autocast(batch.images.device.type, enabled=False):
+        parts = {**depth_losses(output, batch), "focal": focal_loss(output, batch)}
+        views = range(batch.images.shape[1])
+        pairs = [(first, second) for first in views for second in views if first != second]
+        found = [place_losses(output, batch, pair, settings) for pair in pairs]
+        for name in ("coarse", "fine") if found else ():
+            parts[name] = torch.stack([each[name] for each in found]).mean()
+    return {name: getattr(settings, name) * value for name, value in parts.items()}
+
+
+def geometry_figures(output: TinyOutput, batch: Sample, near: float) -> dict[str, float]:
+    """Cameras, depth and places, as the tables measure them."""
+    with torch.autocast(batch.images.device.type, enabled=False):
+        solved = [solve_cameras(of_scene(output, scene)) for scene in range(len(batch.images))]
+        poses = np.stack([each.camera_to_world for each in solved])
+        scales = output.log_depth.new_tensor(np.stack([each.scales for each in solved]))
+        return {
+            **pose_figures(poses, batch),
+            **depth_figures(output.log_depth.exp() * scales[:, :, None, None], batch),
+            **place_figures(output, batch, near),
+        }
 
 
 def depth_losses(output: TinyOutput, batch: Sample) -> dict[str, Tensor]:

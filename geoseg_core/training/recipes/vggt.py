@@ -23,7 +23,6 @@ from geoseg_core.layers.vit import VitConfig
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.config import OptimiserConfig, TrainingConfig
 from geoseg_core.training.geometry_metrics import camera_figures, depth_figures, depth_rows, track_figures
-from geoseg_core.training.lora import ADDED, own_names
 from geoseg_core.training.losses.camera import camera_loss
 from geoseg_core.training.losses.dense import confident_loss, gradient_loss
 from geoseg_core.training.losses.teacher import taught
@@ -33,7 +32,7 @@ from geoseg_core.training.losses.truth import GeometryTruth, geometry_truth
 from geoseg_core.training.source_task import SourceTask
 from geoseg_core.training.sources import DataConfig
 from geoseg_core.weights.chosen import config_metadata
-from geoseg_core.weights.loading import load_strict, plain_names
+from geoseg_core.weights.loading import plain_names
 
 LAYERS = (1, 3, 4, 5)
 
@@ -141,10 +140,8 @@ class VggtTask(SourceTask):
         unused = tuple(prefix for head, prefix in MODULES.items() if head not in self.config.model.heads)
         given = {name: tensors[stored] for name, stored in plain_names(tensors, "weights").items()}
         lacking = tuple(start for start in self.new if not any(name.startswith(start) for name in given))
-        own, state = own_names(model), model.state_dict()
-        kept = {name: value for name, value in state.items() if ADDED in name or name.startswith(lacking)}
-        taken = {own.get(name, name): value for name, value in given.items() if not name.startswith(unused)}
-        load_strict(model, kept | taken)
+        kept = {name: value for name, value in model.state_dict().items() if name.startswith(lacking)}
+        super().load(model, kept | {name: value for name, value in given.items() if not name.startswith(unused)})
 
     def run(self, model: nn.Module, images: Tensor, queries_px: Tensor, training: bool) -> VggtOutput:
         """What the model says."""
