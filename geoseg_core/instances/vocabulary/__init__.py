@@ -1,0 +1,1 @@
+"""Open vocabulary: classes for instances by text, at run time."""
