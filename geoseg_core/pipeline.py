@@ -4,6 +4,7 @@ The live nodes, bag evaluation and use from Python all call this one class.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from geoseg_core.config import setting
@@ -16,6 +17,7 @@ from geoseg_core.geometry.choice import GeometryConfig, LoadedEncoder, aligner_f
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.instances import store
 from geoseg_core.instances.segmenter import InstanceConfig, InstanceSegmenter
+from geoseg_core.instances.vocabulary.choice import choose_vocabulary, chosen
 from geoseg_core.moment import Moment
 from geoseg_core.prompting.regions import PromptConfig
 from geoseg_core.prompts import Prompt
@@ -44,8 +46,9 @@ class ScenePipeline:
             configured one is loaded where there is none.
 
     Raises:
-        BadInput: the encoder's weights are not here or do not fit.
+        BadInput: weights of the encoder or the vocabulary are not here or do not fit.
         BadConfig: settings that contradict each other or this machine.
+        MissingExtra: what is configured needs a package that is not installed.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class ScenePipeline:
         self._aligner = aligner_for(config.geometry)
         self.loaded = loaded or load_encoder(config.geometry)
         self._segmenter = InstanceSegmenter(config.instances)
+        self._vocabulary = choose_vocabulary(config.instances.vocabulary, config.tasks)
         chosen = choose_follower(config.cross_view, config.geometry, config.prompts, self._segmenter)
         self._follower, self.head_weights, self.memory_weights = chosen.follower, chosen.weights, chosen.memory
         self._moment: Moment | None = None
@@ -91,6 +95,10 @@ class ScenePipeline:
             stage_ms["cross_view"] = _since(begun)
         self._observe_sizes(moment)
         events = self._segmenter.keeper.take_events()
+        if instances is not None and self._vocabulary is not None:
+            begun = time.perf_counter()
+            instances = self._vocabulary.classified(moment.scene.frames, instances, events)
+            stage_ms["vocabulary"] = _since(begun)
         stage_ms["total"] = _since(started)
         return SceneResult(moment.scene.frames, masks, instances, events, moment.scene.scale, stage_ms)
 
@@ -99,9 +107,10 @@ class ScenePipeline:
 
         Raises:
             BadInput: no set has come yet, the prompt is outside its view, or it points at nothing.
-            GeosegError: a text prompt, or a pipeline with neither of the tasks prompts and cross_view.
+            GeosegError: a text prompt without a vocabulary, or neither of the tasks prompts and cross_view.
         """
-        return self._follower.segment(self._answering(), prompt)
+        moment = self._answering()
+        return self._follower.segment(moment, self._pointing(moment, prompt))
 
     def track_object(self, prompt: Prompt, object_id: int = 0, label: str = "") -> PromptResult:
         """Follow the prompted object from the newest set on; with the id of a live one, correct it.
@@ -114,7 +123,8 @@ class ScenePipeline:
         """
         if object_id:
             self._check_followed(object_id)
-        return self._follower.track(self._answering(), prompt, object_id, label)
+        moment = self._answering()
+        return self._follower.track(moment, self._pointing(moment, prompt), object_id, label)
 
     def forget_object(self, object_id: int) -> None:
         """Stop to follow an object.
@@ -129,6 +139,30 @@ class ScenePipeline:
         """The objects that are followed now, in the order of their ids."""
         return tuple(sorted(self._follower.objects(), key=lambda thing: thing.object_id))
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What instances are told apart by; none without a vocabulary."""
+        return () if self._vocabulary is None else self._vocabulary.classes
+
+    def set_classes(self, classes: Sequence[str]) -> None:
+        """Tell instances apart by these words or phrases from the next set on; by none, they go without a class.
+
+        Raises:
+            BadInput: one that is empty or too long, too many, or one twice; the classes stay as they were.
+            GeosegError: no vocabulary is configured.
+        """
+        chosen(self._vocabulary).set_classes(classes)
+
+    def query_instances(self, text: str) -> tuple[tuple[int, float], ...]:
+        """Live instances that the vocabulary has looked at, each with how well a text describes it in [0, 1], best
+        first.
+
+        Raises:
+            BadInput: the text is empty or too long.
+            GeosegError: no vocabulary is configured.
+        """
+        return chosen(self._vocabulary).query(text)
+
     def reset_memory(self) -> None:
         """Forget every object, every instance, the scale and the newest set. Ids are not used again."""
         self._segmenter.reset()
@@ -136,6 +170,7 @@ class ScenePipeline:
         if self._aligner is not None:
             self._aligner.reset()
         self._follower.reset()
+        self._forget_looks()
         self._moment = None
 
     def flush_camera(self, camera: str) -> None:
@@ -166,6 +201,7 @@ class ScenePipeline:
         keeper = self._segmenter.keeper
         keeper.replace(tracks, max(next_id, keeper.next_id))
         self._follower.restore(things)
+        self._forget_looks()
         if self._moment is not None:
             self._moment.forget_layout()
         return self._known_ids()
@@ -198,6 +234,17 @@ class ScenePipeline:
         if self._moment is None:
             raise BadInput("expected a processed frame set to answer on, got none yet; wait for the cameras")
         return self._moment
+
+    def _pointing(self, moment: Moment, prompt: Prompt) -> Prompt:
+        """A prompt that points: one by text, where a vocabulary can tell, at the instance that it means."""
+        if not prompt.text or self._vocabulary is None or moment.labels is None:
+            return prompt
+        return self._vocabulary.pointed(prompt, moment.scene.frames, moment.labels)
+
+    def _forget_looks(self) -> None:
+        """Ids mean other things from now on, or nothing."""
+        if self._vocabulary is not None:
+            self._vocabulary.reset()
 
     def _known_ids(self) -> tuple[int, ...]:
         """All that has an id: instances and followed objects."""

@@ -9,11 +9,15 @@ from geoseg_core.shapes import check_shape
 from geoseg_core.views import FrameSet
 
 MAX_POINTS = 1024
+TEXT_NEEDS_VOCABULARY = (
+    "a text prompt needs a vocabulary model: install the extra [vocabulary] and set instances.vocabulary.model, or "
+    "prompt with points, a box or a mask"
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """Points, a box or a mask in the pixels of one camera's image; kinds may be combined.
+    """Points, a box or a mask in the pixels of one camera's image; kinds may be combined. A text stands alone.
 
     Attributes:
         camera: name of the view that was prompted.
@@ -21,7 +25,7 @@ class Prompt:
         positive: (N,) bool, True = on the object, False = not on it.
         box_px: (4,) float (u_min, v_min, u_max, v_max), or None.
         mask: (H, W) bool of the image's size, or None.
-        text: a word or phrase, "" for none (needs a vocabulary).
+        text: a word or phrase for an instance in any view, "" for none (needs a vocabulary model).
     """
 
     camera: str

@@ -95,7 +95,7 @@ class Instance:
         score: confidence in [0, 1].
         first_seen_ns, last_seen_ns: stamps of the first and the newest set that saw it.
         seen_by: cameras that see it in this set (empty while it is remembered but unseen).
-        class_name, class_score: empty and 0 while no vocabulary is loaded.
+        class_name, class_score: empty and 0 without a vocabulary or classes, and where no class scores enough.
     """
 
     instance_id: int
@@ -162,7 +162,7 @@ class ObjectEvent:
 class SceneResult:
     """All that one frame set gave. A readout whose task is off is None (masks: empty).
 
-    `stage_ms` holds the wall time of each stage: encode, cross_view, instances, total.
+    `stage_ms` holds the wall time of each stage: encode, cross_view, instances, vocabulary, total.
     """
 
     frames: FrameSet

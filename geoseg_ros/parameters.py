@@ -81,6 +81,8 @@ class NodeParameters:
 
     def _declare(self, each: Setting) -> None:
         default = list(each.default) if isinstance(each.default, tuple) else each.default
+        if default == []:  # from which ROS could not tell what it is a list of; it counts as not set
+            default = Parameter.Type.STRING_ARRAY
         try:
             self._node.declare_parameter(each.name, default, _descriptor(each))
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:

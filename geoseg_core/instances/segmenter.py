@@ -13,6 +13,7 @@ from geoseg_core.instances.identity import IdentityConfig, IdentityKeeper
 from geoseg_core.instances.lifting import instance, labelled_cloud
 from geoseg_core.instances.support import SupportConfig, SupportFinder
 from geoseg_core.instances.tracks import Track
+from geoseg_core.instances.vocabulary.config import VocabularyConfig
 from geoseg_core.instances.voxels import Foreground, gather
 from geoseg_core.results import InstanceResult
 
@@ -27,6 +28,7 @@ class InstanceConfig:
     support: SupportConfig = field(default_factory=SupportConfig)
     clusters: ClusterConfig = field(default_factory=ClusterConfig)
     identity: IdentityConfig = field(default_factory=IdentityConfig)
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
 
 
 @dataclass(frozen=True, eq=False)

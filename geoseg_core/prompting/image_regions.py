@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from geoseg_core.errors import BadInput, GeosegError
-from geoseg_core.prompts import Prompt
+from geoseg_core.prompts import TEXT_NEEDS_VOCABULARY, Prompt
 
 # A region grown from points reaches at most this part of the image's shorter side beyond them.
 REACH = 0.16
@@ -28,7 +28,7 @@ def image_mask(image: np.ndarray, prompt: Prompt, known: np.ndarray | None = Non
         GeosegError: a text prompt, which needs a vocabulary.
     """
     if prompt.text:
-        raise GeosegError("a text prompt needs a vocabulary model; prompt with points, a box or a mask")
+        raise GeosegError(TEXT_NEEDS_VOCABULARY)
     if prompt.has_mask:
         mask = np.array(prompt.mask, bool)
     elif prompt.box_px is not None:

@@ -15,7 +15,7 @@ from geoseg_core.cross_view.reprojection import thing_labels
 from geoseg_core.errors import BadInput, GeosegError
 from geoseg_core.instances.clustering import spread
 from geoseg_core.instances.segmenter import Layout
-from geoseg_core.prompts import Prompt
+from geoseg_core.prompts import TEXT_NEEDS_VOCABULARY, Prompt
 
 REST = 0.2  # a negative point takes a whole thing away if this part of the mask is something else
 NEIGHBOURHOOD = 4  # pixels: how far a click may miss a thing
@@ -40,7 +40,7 @@ def prompted_mask(layout: Layout, prompt: Prompt, config: PromptConfig) -> np.nd
         GeosegError: a text prompt, which needs a vocabulary.
     """
     if prompt.text:
-        raise GeosegError("a text prompt needs a vocabulary model; prompt with points, a box or a mask")
+        raise GeosegError(TEXT_NEEDS_VOCABULARY)
     view = layout.scene.frames.index(prompt.camera)
     things = thing_image(layout, view)
     if prompt.has_mask:
