@@ -132,6 +132,10 @@ class Scene:
         self.pipeline.forget_object(object_id)
         return f"object {object_id} is not followed any more"
 
+    def set_classes(self, classes: tuple[str, ...]) -> str:
+        self.pipeline.set_classes(classes)
+        return f"{len(classes)} classes hold from the next frame set on" if classes else "instances go without a class"
+
     def reset_now(self) -> str:
         """Forget everything because somebody asks for it."""
         self._newest = None

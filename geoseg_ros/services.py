@@ -39,6 +39,8 @@ class Services:
             (srv.ResetMemory, "reset_memory", self._reset_memory),
             (srv.SaveMemory, "save_memory", partial(self._use_file, scene.save_memory)),
             (srv.LoadMemory, "load_memory", partial(self._use_file, scene.load_memory)),
+            (srv.SetClasses, "set_classes", self._set_classes),
+            (srv.QueryInstances, "query_instances", self._query_instances),
         ]
         self._services = [
             node.create_service(kind, f"~/{name}", callback, callback_group=self._group)
@@ -146,6 +148,24 @@ class Services:
             response.message = f"{len(response.object_ids)} objects, {request.path}"
         except GeosegError as error:
             response.message = str(error)
+        return response
+
+    async def _set_classes(self, request: Any, response: Any) -> Any:
+        pipeline = self._scene.pipeline
+        response = await self._do(partial(self._scene.set_classes, tuple(request.classes)), response)
+        response.classes_now = list(pipeline.classes)
+        return response
+
+    async def _query_instances(self, request: Any, response: Any) -> Any:
+        try:
+            found = await self._ask(partial(self._scene.pipeline.query_instances, request.text))
+        except GeosegError as error:
+            response.message = str(error)
+            return response
+        response.success = True
+        response.message = f"{len(found)} instances were looked at so far"
+        response.ids = [number for number, _ in found]
+        response.scores = [score for _, score in found]
         return response
 
     async def _answer_topic(self, message: msg.Prompt) -> None:

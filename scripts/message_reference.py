@@ -19,7 +19,8 @@ Generated from the comments of `msg/`, `srv/` and `action/` by `scripts/message_
 | `/diagnostics` | `diagnostic_msgs/DiagnosticArray` |
 
 Services `~/segment`, `~/track_object`, `~/forget_object`, `~/list_objects`, `~/reset_memory`, `~/save_memory`,
-`~/load_memory`; action `~/acquire_object`. Results are reliable; a result is built only while somebody subscribes.
+`~/load_memory`, `~/set_classes`, `~/query_instances`; action `~/acquire_object`. Results are reliable; a result is
+built only while somebody subscribes.
 
 In Python each is decoded in one line, with `from geoseg_ros import ...`:
 

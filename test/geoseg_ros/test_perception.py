@@ -123,6 +123,18 @@ def test_wrong_prompts_are_refused_with_the_reason(live, wrong, words):
     assert not answer.success and words in answer.message
 
 
+def test_without_a_vocabulary_texts_are_refused_with_what_is_missing(live):
+    answers = [
+        live.call(srv.SetClasses, "set_classes", classes=["mug"]),
+        live.call(srv.QueryInstances, "query_instances", text="mug"),
+        live.call(srv.Segment, "segment", prompt=msg.Prompt(camera="ego", text="mug")),
+    ]
+    for answer in answers:
+        assert not answer.success
+        assert "[vocabulary]" in answer.message and "instances.vocabulary.model" in answer.message
+    assert list(answers[0].classes_now) == []
+
+
 def test_memory_is_saved_loaded_and_reset(live, tmp_path):
     number = live.call(srv.TrackObject, "track_object", prompt=prompt(live, label="kept")).object_id
     path = str(tmp_path / "memory.safetensors")
@@ -219,6 +231,10 @@ def test_wrong_parameters_are_refused_with_a_reason_and_nothing_changes(live):
     wrong = set_parameter(live, "pipeline.geometry.encoder", type=text, string_value="magic")
     assert "pipeline.geometry.encoder: expected one of ['rgbd', 'vggt'" in wrong
     assert "read-only" in set_parameter(live, "world_frame", type=text, string_value="map")
+    classes, array = "pipeline.instances.vocabulary.classes", ParameterType.PARAMETER_STRING_ARRAY
+    assert set_parameter(live, classes, type=text, string_value="mug") != ""
+    assert set_parameter(live, classes, type=array, string_array_value=["mug", "ball"]) == ""
+    assert set_parameter(live, classes, type=array, string_array_value=[]) == ""
     got = live.call(GetParameters, "get_parameters", names=["prompt_timeout_s", "world_frame"]).values
     assert (got[0].double_value, got[1].string_value) == (3.0, "world")
 
