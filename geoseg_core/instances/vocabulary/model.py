@@ -48,13 +48,16 @@ class ImageTextModel:
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors (L, C) float32, on the CPU, of L texts; what is longer than the model reads is cut off."""
+        """Unit vectors (L, C) float32, on the CPU, of L texts; what is longer than the model reads is cut off.
+
+        All these models were trained on lower case; not every tokenizer sees to that (SigLIP 2 before transformers 5).
+        """
         parts = [torch.zeros(0, self.width)]
         for start in range(0, len(texts), BATCH):
             # Filled up to the full length, as SigLIP was trained; CLIP's mask lets the filling go unseen.
             tokens = self.processor.tokenizer(
-                list(texts[start : start + BATCH]), padding="max_length", truncation=True, max_length=self.tokens,
-                return_tensors="pt",
+                [text.lower() for text in texts[start : start + BATCH]], padding="max_length", truncation=True,
+                max_length=self.tokens, return_tensors="pt",
             )  # fmt: skip
             given = {"input_ids": tokens["input_ids"].to(self.model.device)}
             if self.compares_texts:

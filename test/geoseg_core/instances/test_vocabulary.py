@@ -318,6 +318,11 @@ def test_a_text_longer_than_the_model_reads_is_cut_off(folder: Path) -> None:
     assert embedded.isfinite().all() and torch.equal(embedded[0], embedded[1])
 
 
+def test_capitals_make_no_difference(folder: Path) -> None:
+    small, capital, other = made(folder).model.embed_texts(["a mug", "A Mug", "a mop"])
+    assert torch.equal(small, capital) and not torch.equal(small, other)
+
+
 def test_bf16_products_change_little(folder: Path) -> None:
     pictures = [noise(1, SIDE, SIDE), noise(2, SIDE, SIDE)]
     exact = made(folder).model.embed_images(pictures)
