@@ -21,7 +21,7 @@ class VocabularyConfig:
     template: str = setting("a photo of a {}", "what the models read: a class or query in the place of {}")
     least_score: float = setting(0.1, "an instance whose best class scores less goes without one; a text prompt finds "
                                  "nothing below it", "", 0.0, 1.0)  # fmt: skip
-    instances_per_set: int = setting(2, "at most so many instances are looked at in a set", "", 1, 256)
+    instances_per_set: int = setting(1, "at most so many instances are looked at in a set", "", 1, 256)
     views: int = setting(2, "in so many views at most, those with most of its pixels", "", 1, 16)
     looks: int = setting(3, "an instance is looked at in so many sets", "", 1, 1000)
     growth: float = setting(1.5, "and once more whenever so many times the pixels are seen of it as in any look before",
