@@ -91,6 +91,9 @@ class PerceptionNode(LifecycleNode):
         if pipeline.memory_weights is not None:
             log.info(f"memory of masks, {pipeline.memory_weights}")
             model |= {"memory_weights": pipeline.memory_weights.name, "memory_licence": pipeline.memory_weights.licence}
+        if vocabulary := config.pipeline.instances.vocabulary.model:
+            log.info(f"vocabulary {vocabulary}, classes: {', '.join(pipeline.classes) or 'none'}")
+            model |= {"vocabulary": vocabulary}
         self._statistics = Statistics(log.warning, model)
         self._rig = CameraRig(config.cameras, config.world_frame)
         self._outputs = Outputs(self, config.cameras, config.world_frame, encoder, pipeline.masks_by)

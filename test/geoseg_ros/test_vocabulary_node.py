@@ -47,6 +47,12 @@ def test_classes_are_set_while_the_node_runs(live: Live) -> None:
     live.spin_until(lambda: {each.class_name for each in newest(live).values()} == {""})
 
 
+def test_the_vocabulary_is_told(live: Live) -> None:
+    live.spin_until(lambda: live.value("pipeline", "vocabulary"))
+    assert live.value("pipeline", "vocabulary").endswith("/clip")
+    assert "/clip, classes: none" in live.log.read_text()
+
+
 def test_a_text_finds_instances_and_prompts_the_best(live: Live) -> None:
     answer = live.call(srv.QueryInstances, "query_instances", text="mug")
     assert answer.success and set(answer.ids) <= set(newest(live)) and len(answer.ids) >= 4, answer.message
