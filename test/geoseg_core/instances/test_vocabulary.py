@@ -136,11 +136,11 @@ def test_an_instance_that_looks_more_like_a_rival_goes_without_a_class(folders: 
 
 def test_the_template_is_what_the_model_reads(folder: Path) -> None:
     image, labels = noise(1), squares((3, 4, 6, SIDE))
-    vocabulary, own = made(folder, template="here is {} on a table"), Own(folder)
+    vocabulary, own = made(folder, template="here is {} on a table", rivals=("thing",)), Own(folder)
     vocabulary.classified(frames_of(image), found_of(labels))
-    vocabulary.set_classes(["mug"])
-    expected = own.texts("here is mug on a table")[0].numpy()
-    np.testing.assert_allclose(vocabulary._classes.embeddings[0].numpy(), expected, atol=1e-5)
+    texts = ("here is mug on a table", "here is thing on a table")
+    expected = by_hand(own, own.image(image[4 : 4 + SIDE, 6 : 6 + SIDE]), *texts)
+    assert vocabulary.query("mug")[0][1] == pytest.approx(float(expected[0]), abs=1e-5)
 
 
 def test_the_same_pixels_give_the_same_embedding_wherever_they_are(folder: Path) -> None:
