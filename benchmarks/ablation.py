@@ -16,27 +16,23 @@ finished is not trained again.
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from records import add_out, write_record
+from trainings import trained, training_facts
 
 from geoseg_core.commands import measuring
 from geoseg_core.commands.evaluate_masks import matching
 from geoseg_core.commands.measuring import Data
 from geoseg_core.commands.train import configured
-from geoseg_core.config import build, settings
+from geoseg_core.config import build
 from geoseg_core.cross_view.config import TINY_LOOK
 from geoseg_core.cross_view.union_head.loading import load_union_head
 from geoseg_core.cross_view.union_head.transfer import UnionHeadTransfer
-from geoseg_core.errors import BadInput
 from geoseg_core.evaluation.masks_evaluator import evaluate_masks
 from geoseg_core.geometry.choice import device_named
-from geoseg_core.training.loop import FINISHED
 from geoseg_core.training.recipes.union_head import UnionHeadRecipe
 from geoseg_core.weights.chosen import choose_weights
 
@@ -68,7 +64,7 @@ REFINEMENTS = (0, 1, 2, 3)
 ANCHORS, REFINED = (1, 3, 8), 1
 
 
-def trained(name: str, runs: Path, changes: list[str]) -> Path | None:
+def variant(name: str, runs: Path, changes: list[str]) -> Path | None:
     """The weights of a variant, trained if they are not yet; None if its bottleneck does not fit the data.
 
     Raises:
@@ -80,31 +76,7 @@ def trained(name: str, runs: Path, changes: list[str]) -> Path | None:
     if config.model.fusion != "none" and (worlds.width % cells or worlds.height % cells):
         print(f"{name}: left out, {worlds.width}x{worlds.height} is no multiple of {cells} pixels", flush=True)
         return None
-    if not is_finished(run, config):
-        print(f"{name}: training in {run}", flush=True)
-        words = ["--out", str(run), "--resume", *(word for change in changes for word in ("--set", change))]
-        train = [sys.executable, "-m", "geoseg_core.cli", "train", "union-head", *words]
-        status = subprocess.run(train, check=False).returncode
-        if status:
-            sys.exit(status)
-    return run / "weights.safetensors"
-
-
-def is_finished(run: Path, config: UnionHeadRecipe) -> bool:
-    """Whether a training is done.
-
-    Raises:
-        BadInput: it is, with other settings.
-    """
-    path = run / "metrics.json"
-    if not path.is_file() or (found := json.loads(path.read_text()))["ended"] != FINISHED:
-        return False
-    wanted = json.loads(json.dumps({each.name: each.default for each in settings(config)}))
-    other = {name: found["config"].get(name) for name in wanted if found["config"].get(name) != wanted[name]}
-    if other:
-        asked = {name: wanted[name] for name in other}
-        raise BadInput(f"{run}: expected a training with {asked}, got {other}; name another folder, or remove this one")
-    return True
+    return trained("union-head", UnionHeadRecipe(), run, changes)
 
 
 def measurements(heads: dict[str, Path], device: str) -> Iterator[tuple[dict[str, Any], UnionHeadTransfer]]:
@@ -167,12 +139,6 @@ def open_data(words: str, pairs: int) -> Data:
     return measuring.open_data(words, 0 if words.startswith(measuring.WORLDS) else pairs)
 
 
-def training_facts(run: Path) -> dict[str, Any]:
-    """How far a training came."""
-    found = json.loads((run / "metrics.json").read_text())
-    return {name: found[name] for name in ("step", "samples", "seconds", "parameters")}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="What each part of the union head is worth.")
     parser.add_argument("runs", type=Path, help="folder of the trainings")
@@ -192,7 +158,7 @@ def main() -> None:
     encoder = choose_weights(configured(UnionHeadRecipe(), {}, changes).encoder)
     given = {GIVEN: choose_weights(arguments.complete).path} if arguments.complete else {}
     all_data = [open_data(words, arguments.pairs) for words in arguments.data]
-    made = {name: trained(name, arguments.runs, changes) for name in arguments.variants}
+    made = {name: variant(name, arguments.runs, changes) for name in arguments.variants}
     heads = {name: path for name, path in made.items() if path}
     trainings = {name: training_facts(path.parent) for name, path in heads.items()}
     rows = measured(heads | given, all_data, str(encoder.path), arguments.device)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from small_bag import write_small_bag
 
+from geoseg_core.instances.tiny.config import TinyInstancesConfig
 from geoseg_core.training.recipes.union_head import tiny_head
 from geoseg_core.weights.chosen import stored_config
 
@@ -23,7 +24,7 @@ def bag(tmp_path_factory):
 
 def run(script, out, environment, *arguments):
     command = [sys.executable, ROOT / "benchmarks" / f"{script}.py", "--out", out, *arguments]
-    subprocess.run([str(word) for word in command], check=True, cwd=ROOT, env=environment, timeout=120)
+    subprocess.run([str(word) for word in command], check=True, cwd=ROOT, env=environment, timeout=280)
     return json.loads((out / f"{script}.json").read_text())
 
 
@@ -79,6 +80,18 @@ def test_ablation(bag, tmp_path, ros_environment):
     assert plain.stat().st_mtime_ns == before
     found = {row["head"]: row["ego_to_exo_iou"] for row in again["rows"] if not row["refinements"]}
     assert found["complete"] == found["given"]
+
+
+def test_instances_ablation(bag, tmp_path, ros_environment):
+    small = {"model.queries.width": 16, "model.queries.queries": 4, "model.trunk": "16,16,16", "model.across": 1}
+    values = small | {"data.worlds.width": 64, "data.worlds.height": 48, "loop.batch": 2, "loop.final_samples": 2}
+    words = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    words += ["--steps", "1", "--variants", "late", "lora", "--data", bag, "--sets", "1"]
+    record = run("instances_ablation", tmp_path, ros_environment, tmp_path / "runs", *words)
+    assert [row["variant"] for row in record["rows"]] == ["late", "lora"]
+    assert all(row["abs_rel"] > 0 and row["ap50"] is not None for row in record["rows"])
+    late = stored_config(tmp_path / "runs" / "late" / "weights.safetensors", TinyInstancesConfig())
+    assert late.queries.insertion == "late" and (tmp_path / "runs" / "lora" / "encoder.safetensors").is_file()
 
 
 def test_memory(bag, tmp_path, ros_environment):

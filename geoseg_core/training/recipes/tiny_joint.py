@@ -52,7 +52,7 @@ class JointNetwork(nn.Module):
 
     def forward(self, images: Tensor, shares: bool = False) -> tuple[TinyOutput, QueryOutput, InstanceField]:
         output = self.encoder(images, range(self.encoder.config.aggregator.depth))
-        queries, instance_field = self.instances(InstanceInput.of(output), shares)
+        queries, instance_field = self.instances(InstanceInput.of(images, output), shares)
         return output, queries, instance_field
 
 
