@@ -6,7 +6,7 @@ dataset. As in the paper the image backbone stays as it is, frame and global att
 (`lora`), what is new learns at the full rate and what VGGT already had at a part of it. Released are merged weights.
 
 Departures: the numbers of the rates and of the losses' weights are lost in the published text, those here are not
-tuned; all things are of one class.
+tuned.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from geoseg_core.datasets.config import ReaderConfig
 from geoseg_core.datasets.sample import Sample
-from geoseg_core.errors import BadConfig
 from geoseg_core.geometry.vggt.model import VggtOutput
 from geoseg_core.instances.queries.config import QueryDecodingConfig
 from geoseg_core.instances.queries.decoding import FoundInstances, found_instances
@@ -60,20 +59,10 @@ class SegVggtRecipe(VggtRecipe):
 
 
 class SegVggtTask(VggtTask):
-    """Trains a SegVggt on samples with instance ids and what a Vggt needs.
-
-    Raises:
-        BadConfig: more than one class of things.
-    """
+    """Trains a SegVggt on samples with instance ids, class ids where there is more than one, and what a Vggt needs."""
 
     config: SegVggtRecipe
     new = NEW
-
-    def __init__(self, config: SegVggtRecipe) -> None:
-        super().__init__(config)
-        if config.model.queries.classes != 1:
-            got = config.model.queries.classes
-            raise BadConfig(f"model.queries.classes: expected 1, all things being of one class here, got {got}")
 
     def model(self) -> SegVggt:
         """A new model, its attention adapted."""
@@ -94,7 +83,8 @@ class SegVggtTask(VggtTask):
     def further_losses(self, model: nn.Module, output: VggtOutput, batch: Sample) -> dict[str, Tensor]:
         """Of the queries' classes, masks and attention."""
         queries, weights = said_by_queries(output), self.config.instances
-        truth = instance_truth(batch, (queries.mask_logits.shape[-2], queries.mask_logits.shape[-1]), weights.least_px)
+        size = (queries.mask_logits.shape[-2], queries.mask_logits.shape[-1])
+        truth = instance_truth(batch, size, weights.least_px, self.config.model.queries.classes)
         parts = instance_losses(queries, truth, weights)
         return {name: value for name, value in parts.items() if name != "total"}
 

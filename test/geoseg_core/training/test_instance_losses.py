@@ -217,6 +217,22 @@ def test_what_is_too_small_or_has_no_pose_is_no_thing():
     assert instance_truth(labelled([FIRST], poses=8), (2, 2)).ids.tolist() == [[5]]
 
 
+def test_a_thing_is_of_the_class_that_most_of_its_pixels_have():
+    batch = labelled([FIRST, FIRST])
+    kinds = torch.where(batch.instance_ids == 5, 3, torch.where(batch.instance_ids == 9, 1, 7))
+    kinds[0, 0, 0, :2] = 2  # two of the five pixels of thing 5
+    kinds[1, 0, 2:, 2:] = 0  # four of the five of thing 9
+    named = replace(batch, class_ids=kinds)
+    truth = instance_truth(named, (2, 2), classes=3)
+    assert truth.ids.tolist() == [[5, 9], [5, 0]] and truth.classes.tolist() == [[2, 0], [2, 0]]
+    assert truth.known.tolist() == [[True, True], [True, False]], "a thing of no class is none"
+    assert instance_truth(named, (2, 2), classes=2).ids.tolist() == [[9], [0]]
+    alike = instance_truth(named, (2, 2))
+    assert alike.ids.tolist() == [[5, 9]] * 2 and (alike.classes == 0).all(), "one class needs no class ids"
+    with pytest.raises(BadInput, match="class ids to learn 2 classes, got none"):
+        instance_truth(batch, (2, 2), classes=2)
+
+
 def test_one_view_has_the_whole_of_each_thing():
     truth = instance_truth(labelled([FIRST[:1]]), (2, 2))
     assert truth.view_shares.tolist() == [[[1.0], [1.0]]]

@@ -227,9 +227,20 @@ def test_rates_of_what_is_new_and_what_was_there(task, vggt):
     assert "camera_head.empty_pose_tokens" in slow and any(".lora_A." in name for name in slow)
 
 
-def test_more_than_one_class_and_no_geometry_are_refused():
-    with pytest.raises(BadConfig, match="classes: expected 1"):
-        SegVggtTask(replace(RECIPE, model=replace(SEGVGGT, queries=replace(SEGVGGT.queries, classes=3))))
+def test_classes_come_from_the_data(batch):
+    several = SegVggtTask(replace(RECIPE, model=replace(SEGVGGT, queries=replace(SEGVGGT.queries, classes=3))))
+    torch.manual_seed(0)
+    model = several.model()
+    with pytest.raises(BadInput, match="class ids to learn 3 classes"):
+        several.loss(model, replace(batch, class_ids=None), 0)
+    kinds = torch.where(batch.instance_ids > 0, 1 + batch.instance_ids % 3, 0)
+    others = torch.where(batch.instance_ids > 0, 1 + (batch.instance_ids + 1) % 3, 0)
+    with torch.no_grad():
+        costs = [float(several.loss(model, replace(batch, class_ids=each), 0)["classes"]) for each in (kinds, others)]
+    assert costs[0] != pytest.approx(costs[1], rel=1e-4)
+
+
+def test_nothing_of_the_geometry_to_learn_is_refused():
     with pytest.raises(BadConfig, match="expected a share above 0"):
         SegVggtTask(replace(RECIPE, loss=VggtLossConfig(camera=0, depth=0)))
 
