@@ -11,7 +11,6 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from geoseg_core.config import setting
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.instances.association import (
     MIN_HITS,
@@ -25,30 +24,16 @@ from geoseg_core.instances.association import (
     overlaps,
 )
 from geoseg_core.instances.clustering import ClusterConfig, quick_tree
+from geoseg_core.instances.keeper import IdentityConfig, Keeper
 from geoseg_core.instances.parts import fine_clusters, parts_of
 from geoseg_core.instances.tracks import STALE_S, Track, motion, new_track, remember, signature, unseen_reason
 from geoseg_core.instances.voxels import Foreground
-from geoseg_core.results import EventKind, ObjectEvent
+from geoseg_core.results import EventKind
 
-LAST_ID = 65535
 STEADY = 0.6  # a track with this part of its points where they were foretold moved as foretold
 SPLIT_INTERVAL = 3  # gaps are looked at every so many sets
 GOAL_POINTS = 1500  # a motion is measured against about so many points
 PART = 0.2  # less of a thing than this is not divided from it
-
-
-@dataclass(frozen=True)
-class IdentityConfig:
-    """How long things are remembered and when they count as the same."""
-
-    confirm_sets: int = setting(3, "a thing seen by one camera only gets its id after so many sets", "", 1, 100)
-    lost_after_s: float = setting(1.0, "a thing unseen for so long is reported lost", "s", 0.0, 60.0)
-    remember_s: float = setting(30.0, "a thing unseen for so long is forgotten, if not followed", "s", 0.1, 3600.0)
-    jump_m: float = setting(0.4, "an unseen thing is searched for within this distance", "m", 0.0, 10.0)
-    colour_gate: float = setting(25.0, "and with a mean colour no farther than this (CIE Lab)", "", 0.0, 200.0)
-    split_gap_voxels: float = setting(
-        3.0, "parts farther apart than this with free space between are two things", "voxels", 1.0, 100.0
-    )
 
 
 @dataclass(eq=False)
@@ -65,40 +50,13 @@ class Association:
     fine_m: float
 
 
-class IdentityKeeper:
-    """All tracks of one workplace. `events` collects what happened until somebody takes it."""
+class IdentityKeeper(Keeper):
+    """All tracks of one workplace, followed through clusters of voxels."""
 
     def __init__(self, config: IdentityConfig, cluster_config: ClusterConfig) -> None:
-        self.config = config
+        super().__init__(config)
         self.cluster_config = cluster_config
-        self.tracks: list[Track] = []
-        self.events: list[ObjectEvent] = []
-        self.next_id = 1
-        self._started = False
         self._sets = 0
-
-    def clear(self) -> None:
-        """Forget all tracks and events; ids go on."""
-        self.tracks, self.events, self._started = [], [], False
-
-    def replace(self, tracks: list[Track], next_id: int) -> None:
-        """Take over remembered tracks; ids go on from `next_id`."""
-        self.tracks, self.next_id = tracks, next_id
-
-    def take_events(self) -> tuple[ObjectEvent, ...]:
-        """The events since the last call."""
-        events, self.events = tuple(self.events), []
-        return events
-
-    def new_id(self) -> int:
-        """An id that was never given before; 0 when all are used up."""
-        self.next_id += 1
-        return self.next_id - 1 if self.next_id - 1 <= LAST_ID else 0
-
-    def confirm(self, number: int) -> None:
-        """Give a candidate its id at once."""
-        if self.tracks[number].object_id == 0:
-            self.tracks[number].object_id = self.new_id()
 
     def update(
         self, scene: EncodedScene, foreground: Foreground, clusters: np.ndarray, fine_m: float = 0.0
@@ -156,12 +114,12 @@ class IdentityKeeper:
         left = (owner == other) & ~voxels
         if self._is_part(left, owner == other):
             loser.reset_points(foreground, left)
-            self._tell(EventKind.SPLIT, loser, stamp_ns, "divided by a prompt", winner)
+            self._tell(EventKind.SPLIT, loser, stamp_ns, "divided by a prompt", winner.object_id)
             return np.zeros(len(owner), bool)
         winner.label = winner.label or loser.label
         winner.first_seen_ns = min(winner.first_seen_ns, loser.first_seen_ns)
         if loser.object_id:
-            self._tell(EventKind.MERGED, winner, stamp_ns, "joined by a prompt", loser)
+            self._tell(EventKind.MERGED, winner, stamp_ns, "joined by a prompt", loser.object_id)
         loser.reset_points(foreground, np.zeros(len(owner), bool))
         loser.object_id, loser.followed, loser.sets_seen = 0, False, -1
         return left
@@ -170,12 +128,6 @@ class IdentityKeeper:
         """Whether voxels (M,) bool are enough of a thing to be one themselves, not just its ragged border."""
         count = np.count_nonzero(part)
         return bool(count >= max(self.cluster_config.min_voxels, PART * np.count_nonzero(whole)))
-
-    def _tell(self, kind: EventKind, track: Track, stamp_ns: int, reason: str, partner: Track | None = None) -> None:
-        """Note an event of a track that has an id."""
-        if track.object_id:
-            related = () if partner is None else (partner.object_id,)
-            self.events.append(ObjectEvent(kind, track.object_id, stamp_ns, reason, related))
 
     def _follow(self, work: Association, known: KnownPoints) -> None:
         """Clusters to the tracks that overlap them; divide those that several tracks overlap."""
@@ -248,7 +200,7 @@ class IdentityKeeper:
         self.tracks.append(new_track(foreground, part, stamp_ns))
         if self.tracks[number].object_id:
             self.confirm(len(self.tracks) - 1)
-            self._tell(EventKind.SPLIT, self.tracks[number], stamp_ns, reason, self.tracks[-1])
+            self._tell(EventKind.SPLIT, self.tracks[number], stamp_ns, reason, self.tracks[-1].object_id)
 
     def _continue(self, work: Association, known: KnownPoints) -> None:
         """Give clusters that nobody owns to the track whose points they lie next to, like in colour."""
@@ -335,35 +287,26 @@ class IdentityKeeper:
 
     def _seen(self, work: Association, track: Track, mine: np.ndarray) -> None:
         views = work.foreground.counts[:, mine].sum(1)
-        track.seen_by = tuple(name for name, count in zip(work.scene.frames.cameras, views, strict=True) if count)
-        track.sets_seen += 1
-        elapsed_s = (work.stamp_ns - track.last_seen_ns) / 1e9
-        cameras = ", ".join(track.seen_by)
-        if track.lost:
-            self._tell(EventKind.FOUND, track, work.stamp_ns, f"seen again after {elapsed_s:.1f} s by {cameras}")
-        track.lost, track.last_seen_ns = False, work.stamp_ns
+        seen_by = tuple(name for name, count in zip(work.scene.frames.cameras, views, strict=True) if count)
+        self._see(track, seen_by, work.stamp_ns)
         large = not self._started and len(mine) >= 4 * self.cluster_config.min_voxels
         sure = large or len(track.seen_by) > 1 or track.sets_seen >= self.config.confirm_sets
         if track.object_id == 0 and sure:
-            track.object_id = self.new_id()
-            self._tell(EventKind.FOUND, track, work.stamp_ns, f"new, seen by {cameras}")
+            self._name(track, work.stamp_ns)
 
     def _unseen(self, work: Association, track: Track) -> None:
         track.seen_by, track.velocity = (), np.zeros(3)
-        unseen_s = (work.stamp_ns - track.last_seen_ns) / 1e9
-        if track.object_id and not track.lost and unseen_s > self.config.lost_after_s:
-            track.lost = True
+        if self._is_newly_lost(track, work.stamp_ns):
             reason = unseen_reason(track, work.scene.views, work.foreground.lattice.voxel_m)
-            self._tell(EventKind.LOST, track, work.stamp_ns, f"{reason}, unseen for {unseen_s:.1f} s")
+            self._lose(track, work.stamp_ns, reason)
 
     def _forget(self, work: Association) -> None:
-        """Drop what was unseen for too long: candidates soon, things late, followed ones never."""
-        kept = []
-        for number, track in enumerate(self.tracks):
-            unseen_s = (work.stamp_ns - track.last_seen_ns) / 1e9
-            limit_s = self.config.remember_s if track.object_id else self.config.lost_after_s
-            if len(track.points) and (track.followed or unseen_s <= limit_s):
-                kept.append(number)
+        """Drop what was unseen for too long."""
+        kept = [
+            number
+            for number, track in enumerate(self.tracks)
+            if len(track.points) and self._is_remembered(track, work.stamp_ns)
+        ]
         place = np.full(len(self.tracks) + 1, -1, np.int32)
         place[kept] = np.arange(len(kept))
         work.owner[:] = place[work.owner]

@@ -9,7 +9,8 @@ from geoseg_core.config import setting
 from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.geometry.encoder import EncodedScene, ViewGeometry
 from geoseg_core.instances.clustering import ClusterConfig, cluster
-from geoseg_core.instances.identity import IdentityConfig, IdentityKeeper
+from geoseg_core.instances.identity import IdentityKeeper
+from geoseg_core.instances.keeper import IdentityConfig
 from geoseg_core.instances.lifting import instance, labelled_cloud
 from geoseg_core.instances.support import SupportConfig, SupportFinder
 from geoseg_core.instances.tracks import Track

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from geoseg_core.errors import BadInput
-from geoseg_core.instances.identity import LAST_ID
+from geoseg_core.instances.keeper import LAST_ID
 from geoseg_core.instances.tracks import Track
 
 FORMAT = "geoseg-memory-3"
