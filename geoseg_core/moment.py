@@ -3,7 +3,7 @@
 import numpy as np
 
 from geoseg_core.geometry.encoder import EncodedScene
-from geoseg_core.instances.segmenter import InstanceSegmenter, Layout
+from geoseg_core.instances.segmenter import Layout, Segmenter
 
 
 class Moment:
@@ -13,7 +13,7 @@ class Moment:
         labels: instance ids (H, W) of each view, where the instance readout ran.
     """
 
-    def __init__(self, scene: EncodedScene, segmenter: InstanceSegmenter) -> None:
+    def __init__(self, scene: EncodedScene, segmenter: Segmenter) -> None:
         self.scene, self._segmenter = scene, segmenter
         self.labels: tuple[np.ndarray, ...] | None = None
         self._layout: Layout | None = None

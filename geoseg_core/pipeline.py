@@ -11,12 +11,15 @@ from geoseg_core.config import setting
 from geoseg_core.cross_view.choice import choose_follower
 from geoseg_core.cross_view.config import CrossViewConfig
 from geoseg_core.cross_view.follower import TrackedObject
+from geoseg_core.cross_view.same_things import SameThings
+from geoseg_core.cross_view.thing_follower import ThingFollower
 from geoseg_core.errors import BadInput, GeosegError, UnknownObject
 from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.geometry.choice import GeometryConfig, LoadedEncoder, aligner_for, load_encoder
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.instances import store
-from geoseg_core.instances.segmenter import InstanceConfig, InstanceSegmenter
+from geoseg_core.instances.choice import choose_segmenter
+from geoseg_core.instances.segmenter import InstanceConfig
 from geoseg_core.instances.vocabulary.choice import choose_vocabulary, chosen
 from geoseg_core.moment import Moment
 from geoseg_core.prompting.regions import PromptConfig
@@ -59,10 +62,12 @@ class ScenePipeline:
         self.config = config
         self._aligner = aligner_for(config.geometry)
         self.loaded = loaded or load_encoder(config.geometry)
-        self._segmenter = InstanceSegmenter(config.instances)
+        instances = choose_segmenter(config.instances, config.geometry)
+        self._segmenter, self.instance_weights = instances.segmenter, instances.weights
         self._vocabulary = choose_vocabulary(config.instances.vocabulary, config.tasks)
         chosen = choose_follower(config.cross_view, config.geometry, config.prompts, self._segmenter)
         self._follower, self.head_weights, self.memory_weights = chosen.follower, chosen.weights, chosen.memory
+        self._same = SameThings()
         self._moment: Moment | None = None
 
     @property
@@ -70,6 +75,12 @@ class ScenePipeline:
         """What carries masks between views: the encoder whose depth it goes by, or the method."""
         method = self._follower.method
         return self.config.geometry.encoder if method == "reprojection" else method
+
+    @property
+    def instances_by(self) -> str:
+        """What finds instances: the encoder whose depth it goes by, or the method."""
+        method = self._segmenter.method
+        return self.config.geometry.encoder if method == "rgbd" else method
 
     def process(self, frames: FrameSet) -> SceneResult:
         """Encode a set once, follow all objects into it, find its instances.
@@ -93,6 +104,8 @@ class ScenePipeline:
         masks = self._follower.masks(moment) if "cross_view" in self.config.tasks else ()
         if "cross_view" in self.config.tasks:
             stage_ms["cross_view"] = _since(begun)
+        if instances is not None and not isinstance(self._follower, ThingFollower):  # whose objects are instances
+            self._same.update(moment.layout, masks, self._segmenter.keeper)
         self._observe_sizes(moment)
         events = self._segmenter.keeper.take_events()
         if instances is not None and self._vocabulary is not None:

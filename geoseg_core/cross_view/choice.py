@@ -12,7 +12,7 @@ from geoseg_core.cross_view.thing_follower import ThingFollower
 from geoseg_core.cross_view.union_head.config import UnionTransferConfig
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.choice import CHOICES, GeometryConfig, device_named
-from geoseg_core.instances.segmenter import InstanceSegmenter
+from geoseg_core.instances.segmenter import Segmenter
 from geoseg_core.prompting.regions import PromptConfig
 from geoseg_core.weights.chosen import ChosenWeights, choose_weights
 
@@ -30,7 +30,7 @@ class ChosenFollower:
 
 
 def choose_follower(
-    config: CrossViewConfig, geometry: GeometryConfig, prompts: PromptConfig, segmenter: InstanceSegmenter
+    config: CrossViewConfig, geometry: GeometryConfig, prompts: PromptConfig, segmenter: Segmenter
 ) -> ChosenFollower:
     """What answers prompts and follows objects by the configured method.
 

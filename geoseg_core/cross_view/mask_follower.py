@@ -25,6 +25,7 @@ from geoseg_core.cross_view.followed_mask import FollowedMask, restored_masks, s
 from geoseg_core.cross_view.follower import SAME_THING, TrackedObject
 from geoseg_core.cross_view.history import History
 from geoseg_core.cross_view.reprojection import visibility
+from geoseg_core.cross_view.same_things import best_label
 from geoseg_core.cross_view.transferred import TransferredMasks
 from geoseg_core.cross_view.union_head.looks import MatchedScene
 from geoseg_core.evaluation.overlap import mask_iou
@@ -73,7 +74,8 @@ class MaskFollower:
     def track(self, moment: Moment, prompt: Prompt, object_id: int, label: str) -> PromptResult:
         """Follow the prompted object, or correct a live one.
 
-        A prompt on an object that is followed already gives that object's id, and marks it in one more view.
+        A prompt on an object that is followed already gives that object's id, and marks it in one more view; a prompt
+        on an instance gives the instance's id.
         """
         now, transfer = self._now(moment), self._carried(moment, prompt, object_id)
         source, stamp_ns = moment.scene.frames.index(prompt.camera), moment.scene.frames.stamp_ns
@@ -82,8 +84,10 @@ class MaskFollower:
             # What was remembered of it led to a mask that had to be corrected.
             self._things[object_id].forget()
             self.carrier.forget(object_id)
-        elif object_id := self._same(moment, transfer.masks[source][0], source):
-            transfer = with_known(transfer, now[object_id], source)
+        else:
+            object_id = self._same(moment, transfer.masks[source][0], source) or known_instance(moment, transfer)
+            if object_id in now:
+                transfer = with_known(transfer, now[object_id], source)
         object_id = object_id or self._new_id()
         thing = self._things.get(object_id) or FollowedMask(object_id, "", stamp_ns, stamp_ns)
         thing.label = label or thing.label
@@ -308,6 +312,11 @@ class MaskFollower:
         masks = with_agreement(scene.views, [view.masks[0] for view in given], moment.labels)
         views = tuple(ViewMasks(view.camera, (mask,)) for view, mask in zip(given, masks, strict=True))
         return PromptResult(scene.frames, object_id, views, cloud, measured, scene.scale)
+
+
+def known_instance(moment: Moment, transfer: TransferredMasks) -> int:
+    """The id of the instance that mask 0 of a transfer shows, all views together; 0 = none, or none are known."""
+    return best_label([masks[0] for masks in transfer.masks], moment.labels) if moment.labels else 0
 
 
 def with_known(transfer: TransferredMasks, known: Sequence[ObjectMask], source: int) -> TransferredMasks:

@@ -15,7 +15,7 @@ from geoseg_core.cross_view.follower import SAME_THING, TrackedObject
 from geoseg_core.cross_view.reprojection import ReprojectionConfig, Transfer, transfer_masks
 from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.instances.lifting import instance, oriented_box
-from geoseg_core.instances.segmenter import InstanceSegmenter, Layout
+from geoseg_core.instances.segmenter import Layout, Segmenter
 from geoseg_core.instances.store import Stored
 from geoseg_core.instances.tracks import Track
 from geoseg_core.instances.voxels import lab
@@ -30,7 +30,7 @@ class ThingFollower:
 
     method = "reprojection"
 
-    def __init__(self, segmenter: InstanceSegmenter, config: ReprojectionConfig, prompts: PromptConfig) -> None:
+    def __init__(self, segmenter: Segmenter, config: ReprojectionConfig, prompts: PromptConfig) -> None:
         self.config, self.prompts = config, prompts
         self._segmenter = segmenter
         self._flat: dict[int, FlatThing] = {}
@@ -156,7 +156,7 @@ class ThingFollower:
         else:
             owner = layout.owner.copy()
             number = keeper.claim(layout.foreground, owner, voxels, number, layout.scene.frames.stamp_ns)
-            moment.divide(replace(layout, owner=owner, tracks=tuple(keeper.tracks)))
+            moment.divide(layout.divided(owner, tuple(keeper.tracks)))
         track = keeper.tracks[number]
         track.followed, track.label = True, label or track.label
         track.seen_by = track.seen_by or layout.scene.frames.cameras

@@ -10,16 +10,21 @@ from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.instances.tracks import Track
 from geoseg_core.results import Instance, LabelledCloud, OrientedBox
 
+BACKGROUND_STEP = 8  # in clouds, every so many pixels of the background each way
 BOX_POINTS = 1500  # boxes and covariances are taken from about so many points
 
 
 def labelled_cloud(
-    scene: EncodedScene, labels: Sequence[np.ndarray], max_points: int, background_step: int = 8
+    scene: EncodedScene,
+    labels: Sequence[np.ndarray],
+    max_points: int,
+    background_step: int = BACKGROUND_STEP,
+    least_confidence: float = 0.0,
 ) -> LabelledCloud:
     """Points of all views with their labels, thinned on the pixel grid to about `max_points`.
 
     labels: V images (H, W) uint16. Background (label 0) is thinned to every `background_step`-th pixel each way; 0
-    leaves it out.
+    leaves it out. Points of less than `least_confidence` are left out.
     """
     total = sum(int(np.count_nonzero(image)) for image in labels)
     step = 1
@@ -30,7 +35,8 @@ def labelled_cloud(
         index = grid_pixels(image, step, True)
         if background_step:
             index = np.concatenate([index, grid_pixels(image, background_step, False)])
-        index = index[geometry.depth_m.reshape(-1).take(index) > 0]
+        known = geometry.depth_m.reshape(-1).take(index) > 0
+        index = index[known & (geometry.confidence.reshape(-1).take(index) >= least_confidence)]
         columns[0].append(geometry.points.reshape(-1, 3)[index])
         columns[1].append(view.image.reshape(-1, 3)[index])
         columns[2].append(image.reshape(-1)[index])
@@ -51,14 +57,13 @@ def instance(track: Track, up: np.ndarray, voxel_m: float, object_id: int, point
     centroid = points.mean(0, dtype=np.float64)
     offsets = points - centroid
     spread = offsets.T @ offsets / max(len(points) - 1, 1)
-    score = float(track.fresh.mean()) if track.seen_by else 0.0
     return Instance(
         object_id,
         centroid,
         spread / max(len(points), 1) + np.eye(3) * voxel_m**2 / 12,
         oriented_box(points, up),
         point_count,
-        0.5 + 0.5 * score,
+        track.score,
         track.first_seen_ns,
         track.last_seen_ns,
         track.seen_by,

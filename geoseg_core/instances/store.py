@@ -42,15 +42,17 @@ class Stored:
 
 
 def save(path: str, tracks: list[Track], followed: Stored, next_id: int) -> None:
-    """Write tracks that have an id, and what is followed besides.
+    """Write tracks that have an id and a place, and what is followed besides.
 
     Raises:
         BadInput: the file can't be written.
     """
-    named = [track for track in tracks if track.object_id]
+    named = [track for track in tracks if track.object_id and len(track.points)]
     arrays = {FOLLOWED + name: array for name, array in followed.arrays.items()}
     for number, track in enumerate(named):
         arrays |= {f"track.{number}.points": track.points, f"track.{number}.colours": track.colours}
+        if len(track.look):
+            arrays[f"track.{number}.look"] = track.look.astype(np.float32)
     facts = {
         "next_id": next_id,
         "tracks": [
@@ -92,11 +94,13 @@ def load(path: str, read: Callable[[Stored], list[Thing]]) -> tuple[list[Track],
         tracks = [_track(fact, arrays, f"track.{number}.") for number, fact in enumerate(read_list(facts["tracks"]))]
         own = {name.removeprefix(FOLLOWED): array for name, array in arrays.items() if name.startswith(FOLLOWED)}
         followed = read(Stored(own, facts["followed"]))
-        ids = [track.object_id for track in tracks] + [thing.object_id for thing in followed]
+        groups = [[thing.object_id for thing in things] for things in (tracks, followed)]
+        ids = [number for group in groups for number in group]
         next_id = read_whole(facts["next_id"], 1, LAST_ID + 1)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BadInput(f"memory file {path!r}: expected complete facts, got {type(error).__name__}: {error}") from error
-    if len(set(ids)) != len(ids) or any(number >= next_id for number in ids):
+    # A thing that is followed may be an instance too: both carry its id then.
+    if any(len(set(group)) != len(group) for group in groups) or any(number >= next_id for number in ids):
         raise BadInput(f"memory file {path!r}: expected distinct ids below {next_id}, got {sorted(ids)}")
     return tracks, followed, next_id
 
@@ -140,4 +144,6 @@ def _track(fact: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: st
         raise ValueError(f"{prefix}: expected points and colours (N, 3), got {points.shape} and {colours.shape}")
     track = Track(object_id, points, colours, np.ones(len(points), bool), first_ns, last_ns, sets_seen=1)
     track.label, track.followed = label, bool(fact["followed"])
+    if prefix + "look" in arrays:
+        track.look = read_array(arrays, prefix + "look", 1, np.float32)
     return track

@@ -16,6 +16,14 @@ STALE_S = 0.5  # a motion seen longer ago than this predicts nothing
 SLOPE = 0.004  # depth tolerance of occlusion tests, per metre of depth
 
 
+@dataclass(frozen=True, eq=False)
+class SeenMask:
+    """A thing's mask (h, w) bool in one camera, thinned, and the camera's pose (4, 4) then."""
+
+    mask: np.ndarray
+    camera_to_world: np.ndarray
+
+
 @dataclass(eq=False)
 class Track:
     """One thing over time. `object_id` is 0 while it is a candidate.
@@ -28,6 +36,10 @@ class Track:
         apart: how many times in a row free space was seen between two parts of it.
         followed: somebody asked for it; label: the name given.
         seen_by: cameras that see it in the newest set.
+        found_score: how sure the network is that found it; None where none did.
+        look: (D,) of length one, what it looks like to that network; (0,) where that is not known.
+        masks: the last mask in each camera that saw it, where a network found it.
+        parent: while it is a candidate, the id of the thing whose place it has a part of; 0 = none.
     """
 
     object_id: int
@@ -43,6 +55,17 @@ class Track:
     followed: bool = False
     label: str = ""
     seen_by: tuple[str, ...] = ()
+    found_score: float | None = None
+    look: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    masks: dict[str, SeenMask] = field(default_factory=dict)
+    parent: int = 0
+
+    @property
+    def score(self) -> float:
+        """Confidence in [0, 1] that it is a thing, and there."""
+        if self.found_score is not None:
+            return self.found_score if self.seen_by else 0.5 * self.found_score
+        return 0.5 + 0.5 * (float(self.fresh.mean()) if self.seen_by else 0.0)
 
     @property
     def centre(self) -> np.ndarray:
