@@ -17,6 +17,7 @@ from geoseg_core.geometry.network_input import pi3_placements
 from geoseg_core.geometry.pointmap import lift
 from geoseg_core.instances import store
 from geoseg_core.instances.segmenter import InstanceConfig, InstanceSegmenter
+from geoseg_core.instances.tracks import Track
 from geoseg_core.moment import Moment
 from geoseg_core.prompts import Prompt
 from geoseg_core.results import ScaleState, Visibility
@@ -362,3 +363,27 @@ def test_files_of_other_followers_or_other_networks_are_refused():
     flat = {name: array[0] if name.endswith("maps") else array for name, array in stored.arrays.items()}
     with pytest.raises(ValueError, match="maps"):
         following.read(replace(stored, arrays=flat))
+
+
+def test_a_prompt_on_an_instance_gives_its_id():
+    following, seen = follower(), moment(both())
+    seen.labels = tuple(np.where(labels == 1, 41, 0).astype(np.uint16) for labels in both().values())
+    asked = following.track(seen, Prompt("exo", mask=both()["exo"] == 1), 0, "cup")
+    assert asked.object_id == 41 and [each.object_id for each in following.objects()] == [41]
+    other = following.track(seen, Prompt("ego", mask=both()["ego"] == 2), 0, "box")
+    assert other.object_id == 1  # no instance there: a new one
+    again = following.track(seen, Prompt("ego", mask=both()["ego"] == 1), 0, "")
+    assert again.object_id == 41 and [view.masks[0].label for view in again.views] == ["cup", "cup"]
+
+
+def test_a_followed_object_and_the_instance_that_it_is_share_an_id_in_a_file(tmp_path: Path):
+    following, seen = follower(), moment(both())
+    seen.labels = tuple(np.where(labels == 1, 3, 0).astype(np.uint16) for labels in both().values())
+    following.track(seen, Prompt("ego", mask=both()["ego"] == 1), 0, "cup")
+    points = np.ones((9, 3), np.float32)
+    track = Track(3, points, points, np.ones(9, bool), 0, 0, look=np.array([0.6, 0.8], np.float32), followed=True)
+    unplaced = Track(4, points[:0], points[:0], np.ones(0, bool), 0, 0)
+    store.save(path := str(tmp_path / "memory.safetensors"), [track, unplaced], following.stored(), 5)
+    (kept,), (thing,), next_id = store.load(path, following.read)
+    assert (kept.object_id, thing.object_id, next_id) == (3, 3, 5) and kept.followed
+    np.testing.assert_array_equal(kept.look, track.look)
