@@ -25,7 +25,7 @@ class Statistics:
 
     Args:
         warn: says a line; called for the first refusal of a kind, and every RECENT_S while they go on.
-        model: the encoder's name; name and licence of its weights and of the head's, where there are any.
+        model: the encoder's name; name and licence of its weights and of the other networks', where there are any.
     """
 
     def __init__(self, warn: Callable[[str], object], model: Mapping[str, str] | None = None) -> None:

@@ -25,17 +25,17 @@ class Outputs:
     """The publishers of one node; `publish` may be called from any one thread.
 
     Args:
-        encoder: name of what gave the instances, for the messages' `method`.
+        instances_by: name of what gave the instances, for the messages' `method`.
         masks_by: the same of what carried the masks.
     """
 
     def __init__(
-        self, node: Node, cameras: tuple[str, ...], world_frame: str, encoder: str, masks_by: str
+        self, node: Node, cameras: tuple[str, ...], world_frame: str, instances_by: str, masks_by: str
     ) -> None:
         self._node = node
         self.publishers: list[Publisher] = []
         self._world_frame = world_frame
-        self._encoder, self._masks_by = encoder, masks_by
+        self._instances_by, self._masks_by = instances_by, masks_by
         self._masks = self._announce(msg.CrossViewMasks, "~/cross_view_masks")
         self._instances = self._announce(msg.InstanceCloud, "~/instances")
         self._cloud = self._announce(PointCloud2, "~/instances/cloud")
@@ -78,7 +78,7 @@ class Outputs:
     def _publish_instances(self, result: SceneResult) -> None:
         if result.instances is None or not any(map(_is_heard, (self._instances, self._cloud, self._boxes))):
             return
-        message = conversions.instances_to_msg(result.instances, result.frames, self._world_frame, self._encoder)
+        message = conversions.instances_to_msg(result.instances, result.frames, self._world_frame, self._instances_by)
         if _is_heard(self._instances):
             self._instances.publish(message)
         if _is_heard(self._cloud):

@@ -1,6 +1,7 @@
 """Lifting: labels in the images to a labelled cloud, and tracks to instances with centroids and oriented boxes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import cv2
@@ -52,16 +53,17 @@ def grid_pixels(labels: np.ndarray, step: int, is_foreground: bool) -> np.ndarra
 
 
 def instance(track: Track, up: np.ndarray, voxel_m: float, object_id: int, point_count: int) -> Instance:
-    """What is known of a track as an `Instance`; its box stands along `up` (3,)."""
+    """What is known of a track as an `Instance`; its box stands along `up` (3,) and is a voxel wide at least."""
     points = track.points[:: 1 + len(track.points) // BOX_POINTS]
     centroid = points.mean(0, dtype=np.float64)
     offsets = points - centroid
+    box = oriented_box(points, up)
     spread = offsets.T @ offsets / max(len(points) - 1, 1)
     return Instance(
         object_id,
         centroid,
         spread / max(len(points), 1) + np.eye(3) * voxel_m**2 / 12,
-        oriented_box(points, up),
+        replace(box, size=np.maximum(box.size, voxel_m)),
         point_count,
         track.score,
         track.first_seen_ns,

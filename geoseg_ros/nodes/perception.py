@@ -91,12 +91,18 @@ class PerceptionNode(LifecycleNode):
         if pipeline.memory_weights is not None:
             log.info(f"memory of masks, {pipeline.memory_weights}")
             model |= {"memory_weights": pipeline.memory_weights.name, "memory_licence": pipeline.memory_weights.licence}
+        if pipeline.instance_weights is not None:
+            log.info(f"instances by {pipeline.instances_by}, {pipeline.instance_weights}")
+            found_by = pipeline.instance_weights
+            model |= {"instance_weights": found_by.name, "instance_licence": found_by.licence}
         if vocabulary := config.pipeline.instances.vocabulary.model:
             log.info(f"vocabulary {vocabulary}, classes: {', '.join(pipeline.classes) or 'none'}")
             model |= {"vocabulary": vocabulary}
         self._statistics = Statistics(log.warning, model)
         self._rig = CameraRig(config.cameras, config.world_frame)
-        self._outputs = Outputs(self, config.cameras, config.world_frame, encoder, pipeline.masks_by)
+        self._outputs = Outputs(
+            self, config.cameras, config.world_frame, pipeline.instances_by, pipeline.masks_by
+        )
         builder = FrameBuilder(self._rig, config, self._statistics)
         self._scene = Scene(
             pipeline, builder, self._outputs, self._statistics, config.pipeline.tasks, self.get_clock(), log.info
