@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.choice import CHOICES, GeometryConfig, device_named
+from geoseg_core.instances.field.cluster_config import SMALL_CLUSTERS, FieldClusterConfig
+from geoseg_core.instances.finder import InstanceFinder
 from geoseg_core.instances.found_segmenter import FoundSegmenter
 from geoseg_core.instances.segmenter import InstanceConfig, InstanceSegmenter, Segmenter
 from geoseg_core.weights.chosen import ChosenWeights, choose_weights
@@ -29,6 +31,8 @@ def choose_segmenter(config: InstanceConfig, geometry: GeometryConfig) -> Chosen
         BadInput: weights that are not here or do not fit.
         BadConfig: a method that needs other features than the encoder gives.
     """
+    if config.method == "field" and geometry.encoder == "vggt":
+        return ChosenSegmenter(FoundSegmenter(config, field_of_iggt(config)))
     weights = None if config.method == MEASURED else network_weights(config, geometry)
     if weights is None:
         return ChosenSegmenter(InstanceSegmenter(config))
@@ -37,6 +41,14 @@ def choose_segmenter(config: InstanceConfig, geometry: GeometryConfig) -> Chosen
     method = "queries" if config.method == "auto" else config.method
     finder = load_finder(method, weights.path, config.queries, config.field, device_named(geometry.device))
     return ChosenSegmenter(FoundSegmenter(config, finder), weights)
+
+
+def field_of_iggt(config: InstanceConfig) -> InstanceFinder:
+    """The instance field that VGGT has with weights of IGGT; settings that nobody changed are those of its authors."""
+    from geoseg_core.instances.field.finder import IggtField
+
+    clusters = FieldClusterConfig() if config.field == SMALL_CLUSTERS else config.field
+    return IggtField(clusters, config.support)
 
 
 def network_weights(config: InstanceConfig, geometry: GeometryConfig) -> ChosenWeights | None:
@@ -54,7 +66,8 @@ def network_weights(config: InstanceConfig, geometry: GeometryConfig) -> ChosenW
     if encoder not in NETWORKS:
         raise BadConfig(
             f"instances.method: for {config.method}, expected an encoder whose features the instance network reads "
-            f"({', '.join(NETWORKS)}), got {encoder!r}; choose one of those, or the method rgbd"
+            f"({', '.join(NETWORKS)}), got {encoder!r}; choose one of those, vggt with weights of IGGT for a field, or "
+            "the method rgbd"
         )
     try:
         return choose_weights(config.weights or NETWORKS[encoder])

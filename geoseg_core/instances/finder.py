@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from geoseg_core.geometry.encoder import EncodedScene
-from geoseg_core.geometry.network_input import Placement
+
+if TYPE_CHECKING:
+    from geoseg_core.geometry.network_input import Placement
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class InstanceFinder(Protocol):
 
 
 def ranked_things(
-    labels: np.ndarray, scores: np.ndarray, looks: np.ndarray, placements: Sequence[Placement]
+    labels: np.ndarray, scores: np.ndarray, looks: np.ndarray, placements: "Sequence[Placement]"
 ) -> FoundThings:
     """Things in labels (V, h, w) of the network's input, from 1, at the pixels of the images: the best score first, and
     without those that have no pixel there.

@@ -1,11 +1,14 @@
 """Which method finds instances, and networks of random weights inside the whole pipeline, from images alone."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_models import IGGT, small_iggt
 
 from geoseg_core.config import build
 from geoseg_core.errors import BadConfig, BadInput
@@ -73,6 +76,11 @@ def test_measured_depth_finds_instances_by_itself() -> None:
     assert method_of(InstanceConfig(method="rgbd"), GeometryConfig(encoder="tiny")) == "rgbd"
 
 
+def test_measured_depth_needs_no_torch() -> None:
+    words = "import sys; from geoseg_core.pipeline import ScenePipeline; ScenePipeline(); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", words], capture_output=True, text=True).stdout == "False\n"
+
+
 def test_the_usual_network_is_taken_where_it_is_here_and_reads_what_it_was_made_for(weights: dict[str, str]) -> None:
     wanted = "queries" if NETWORKS["tiny"] in shipped_files() else "rgbd"
     assert method_of(InstanceConfig(), GeometryConfig(encoder="tiny")) == wanted
@@ -84,7 +92,7 @@ def test_the_usual_network_is_taken_where_it_is_here_and_reads_what_it_was_made_
 
 def test_a_network_without_features_or_weights_is_an_error_where_it_was_asked_for(tmp_path: Path) -> None:
     for method in ("queries", "field"):
-        with pytest.raises(BadConfig, match=f"for {method}, expected an encoder .* choose one of those, or .* rgbd"):
+        with pytest.raises(BadConfig, match=f"for {method}, expected an encoder .* choose one of those, .* rgbd"):
             method_of(InstanceConfig(method=method), GeometryConfig())
     missing = str(tmp_path / "none.safetensors")
     with pytest.raises(BadInput, match="none.safetensors"):
@@ -119,6 +127,17 @@ def test_one_view_and_many(weights: dict[str, str], method: str, count: int, siz
     settings = {"instances.method": method, "geometry.tiny.pixels": 4096}
     result = pipeline_of(weights, **settings).process(frames(0, count, size))
     assert len(result.instances.labels) == count and result.instances.labels[-1].shape == size
+
+
+def test_the_field_of_iggt_is_read_where_vggt_has_its_weights(tmp_path: Path) -> None:
+    save_file(small_iggt().state_dict(), tmp_path / "iggt.safetensors", config_metadata(IGGT))
+    settings = {
+        "tasks": ["instances"], "geometry.encoder": "vggt", "geometry.weights": str(tmp_path / "iggt.safetensors"),
+        "geometry.vggt.side": 56, "instances.method": "field",
+    }  # fmt: skip
+    pipeline = ScenePipeline(build(PipelineConfig, settings))
+    result = pipeline.process(frames())
+    assert pipeline.instances_by == "field" and [image.shape for image in result.instances.labels] == [(90, 120)] * 2
 
 
 def test_nothing_is_found_where_no_score_suffices(weights: dict[str, str]) -> None:
