@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from geoseg_ros.demo.live import LiveRun
 
 INTERRUPTED = 128 + signal.SIGINT
+INSTANCE_FIGURES = ("ap50", "ap25", "t_miou", "t_sr", "id_switches")
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ class Plan:
     images_alone: bool = False
 
 
-# Instances by their shape are of no use with the small network's depth.
-IMAGES_ALONE = Plan(("pipeline.geometry.encoder=tiny", "pipeline.tasks=[cross_view, prompts]"), images_alone=True)
+IMAGES_ALONE = Plan(("pipeline.geometry.encoder=tiny",), images_alone=True)
 BASELINE = Plan(folder="rgbd")
 
 
@@ -216,7 +216,7 @@ def column(report: dict[str, Any]) -> dict[str, str]:
         cells |= {f"{title}, {name}": _figure(iou) for name, iou in figures["per_object"].items()}
     for kind in [kind for kind in prompts if prompts[kind]["prompts"]]:
         cells |= {"prompts": kind, "prompts, IoU": _figure(prompts[kind]["miou"])}
-    cells |= {f"instances, {key}": _figure(instances[key]) for key in ("ap50", "id_switches")}
+    cells |= {f"instances, {key}": _figure(instances[key]) for key in INSTANCE_FIGURES}
     cells |= {f"sets, {state}": str(count) for state, count in report["sets"].items()}
     stages = report["latency_ms"].items()
     return cells | {f"{stage} ms, median / p95": f"{ms['p50']:.1f} / {ms['p95']:.1f}" for stage, ms in stages}

@@ -15,8 +15,8 @@ from geoseg_core.evaluation.instances import InstanceScore
 from geoseg_core.evaluation.overlap import overlap
 from geoseg_core.evaluation.pictures import label_image
 from geoseg_core.evaluation.prompts import PromptScore
-from geoseg_core.results import ObjectMask
-from geoseg_ros.conversions import cloud_from_msg, instances_from_msg, masks_from_msg
+from geoseg_core.results import ObjectMask, ScaleStatus
+from geoseg_ros.conversions import cloud_from_msg, instances_from_msg, masks_from_msg, scale_from_msg
 from geoseg_ros.demo.follower import Follower
 from geoseg_ros.demo.script import Request
 from geoseg_ros.msg import PromptMasks
@@ -143,5 +143,7 @@ def _instant(labelled: LabelledSet, follower: Follower, masks: dict[str, dict[in
     cloud = follower.clouds.get(labelled.frames.stamp_ns)
     if cloud is None:
         return Instant(labelled.frames.stamp_ns, images, labels, poses)
+    if scale_from_msg(cloud.scale).status is ScaleStatus.UNKNOWN:  # its world is the frame of a camera, not that of tf
+        poses = (np.eye(4),)
     instances = tuple(instances_from_msg(cloud).values())
     return Instant(labelled.frames.stamp_ns, images, labels, poses, cloud_from_msg(cloud), instances)

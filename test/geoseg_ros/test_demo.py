@@ -49,22 +49,23 @@ def test_objects_are_followed_live_on_images_alone_and_then_with_depth(tmp_path,
         assert set(report["cross_view"]) == {"tiny", "rgbd"} and report["cross_view"]["rgbd"][way]["iou"] > 0.8
         assert len(report["cross_view"]["rgbd"][way]["per_object"]) == 3
     assert report["instances"]["rgbd"]["ap50"] > 0.8 and report["instances"]["rgbd"]["id_switches"] == 0
-    assert report["instances"]["tiny"]["ap50"] is None
+    assert 0 <= report["instances"]["tiny"]["ap50"] <= 1
     assert report["prompts"]["rgbd"]["one_click"]["prompts"] == 6 and report["prompts"]["tiny"]["box"]["prompts"] > 0
     assert report["sets"]["received"] == 40 and report["sets"]["processed"] >= 1
-    assert {"core", "latency", "end_to_end"} <= set(report["latency_ms"])
+    assert {"core", "instances", "latency"} <= set(report["latency_ms"])
     assert report["protocol"] == "live"
     baseline = json.loads((tmp_path / "out" / "rgbd" / "report.json").read_text())
     assert baseline["sets"]["processed"] > 3 and set(baseline["cross_view"]) == {"rgbd"}
+    assert "end_to_end" in baseline["latency_ms"]
     rows = {line.split("  ")[0]: line.split()[-2:] for line in text.splitlines()}
     assert rows["method"] == ["tiny", "rgbd"] and rows["prompts"] == ["box", "one_click"]
     assert rows["sets, dropped"] == [str(each["sets"]["dropped"]) for each in (report, baseline)]
-    assert "ego→exo IoU, thing_" in text and rows["instances, ap50"][0] == "-"
+    assert "ego→exo IoU, thing_" in text and "-" not in rows["instances, ap50"]
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"overlay.png", "iou.png", "latency.png", "bringup.log", "replay.log"} <= written
+    assert {"overlay.png", "cloud.png", "cloud_0.ply", "iou.png", "bringup.log", "replay.log"} <= written
     assert "messages on 6 topics" in (tmp_path / "out" / "replay.log").read_text()
     written = {path.name for path in (tmp_path / "out" / "rgbd").iterdir()}
-    assert {"overlay.png", "cloud.png", "cloud_0.ply", "bringup.log", "replay.log"} <= written
+    assert {"overlay.png", "cloud.png", "cloud_0.ply", "latency.png", "bringup.log", "replay.log"} <= written
     assert children_of(os.getpid()) == []
 
 
