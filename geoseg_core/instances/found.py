@@ -23,7 +23,7 @@ class FoundConfig:
         0.04, "edge of the cells in which things are compared, as part of the median distance", "", 0.001, 1.0
     )
     merge_overlap: float = setting(
-        0.5, "two things of one set that share more of their cells than this are one", "", 0.0, 1.0
+        0.35, "two things of one set that share more of their cells than this are one", "", 0.0, 1.0
     )
     least_overlap: float = setting(
         0.15, "a thing is searched for where its masks or its cells overlap so much", "", 0.0, 1.0
