@@ -25,10 +25,10 @@ from geoseg_core.evaluation.published import published_lines
 from geoseg_core.geometry.choice import device_named
 from geoseg_core.geometry.encoder import EncodedScene, GeometryEncoder
 from geoseg_core.geometry.rgbd import RgbdEncoder
-from geoseg_core.instances.field.clustering import FieldClusterConfig
+from geoseg_core.instances.field.cluster_config import SMALL_CLUSTERS, FieldClusterConfig
 from geoseg_core.instances.finder import FoundThings, InstanceFinder
 from geoseg_core.instances.queries.config import QueryDecodingConfig
-from geoseg_core.instances.tiny.loading import METHODS, load_finder, small_clusters
+from geoseg_core.instances.tiny.loading import METHODS, load_finder
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.synthetic.worlds import Worlds
 from geoseg_core.training.sources import DataConfig, open_dataset
@@ -58,7 +58,7 @@ class ReadingConfig:
     """How things are read from what a network says."""
 
     queries: QueryDecodingConfig = field(default_factory=QueryDecodingConfig)
-    clusters: FieldClusterConfig = field(default_factory=small_clusters)
+    clusters: FieldClusterConfig = field(default_factory=lambda: SMALL_CLUSTERS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,8 +35,3 @@ def load_finder(
     load_checkpoint(model, weights, torch.float32)
     model = model.to(device)
     return TinyQueries(model, queries) if method == "queries" else TinyField(model, clusters)
-
-
-def small_clusters() -> FieldClusterConfig:
-    """Clustering of cells of 4 x 4 pixels, some thousand in all views, of what is on things alone."""
-    return FieldClusterConfig(neighbours=5, epsilon=0.25, min_samples=6, min_cluster=12, single=True)

@@ -17,6 +17,7 @@ from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.encoder import TinyEncoder
 from geoseg_core.geometry.tiny.model import TinyGeometry
 from geoseg_core.geometry.vggt.config import AggregatorConfig
+from geoseg_core.instances.field.cluster_config import SMALL_CLUSTERS
 from geoseg_core.instances.queries.config import QueryConfig, QueryDecodingConfig
 from geoseg_core.instances.tiny.across import PooledBlock, match_chances, shown_elsewhere
 from geoseg_core.instances.tiny.config import TinyInstancesConfig
@@ -28,7 +29,7 @@ from geoseg_core.instances.tiny.finders import (
     means_under,
     tiny_scene,
 )
-from geoseg_core.instances.tiny.loading import load_finder, small_clusters
+from geoseg_core.instances.tiny.loading import load_finder
 from geoseg_core.instances.tiny.model import InstanceInput, TinyInstances, places
 from geoseg_core.results import ScaleState
 from geoseg_core.views import FrameSet, View
@@ -165,7 +166,7 @@ def weights(network, tmp_path_factory):
 @pytest.mark.parametrize("method", ["queries", "field"])
 @pytest.mark.parametrize("views", [1, 3])
 def test_what_is_found_has_pixels_and_comes_best_first(encoder, weights, method, views):
-    finder = load_finder(method, weights, QueryDecodingConfig(least_score=0.0), small_clusters())
+    finder = load_finder(method, weights, QueryDecodingConfig(least_score=0.0), SMALL_CLUSTERS)
     scene = encoder.encode(frames(views))
     found = finder.find(scene)
     count = len(found.scores)
@@ -189,7 +190,7 @@ def test_another_encoders_scene_and_an_unknown_method_are_refused(weights):
     with pytest.raises(BadInput, match="geometry.encoder=tiny"):
         tiny_scene(RgbdEncoder().encode(FrameSet((view,))))
     with pytest.raises(BadConfig, match="queries"):
-        load_finder("planes", weights, QueryDecodingConfig(), small_clusters())
+        load_finder("planes", weights, QueryDecodingConfig(), SMALL_CLUSTERS)
 
 
 def test_two_bundles_of_features_are_two_things_and_a_handful_is_one():
@@ -197,11 +198,11 @@ def test_two_bundles_of_features_are_two_things_and_a_handful_is_one():
     bundle = torch.nn.functional.normalize(torch.eye(4)[:2].repeat_interleave(40, 0), dim=1)
     features = torch.nn.functional.normalize(bundle + 0.05 * torch.randn(80, 4, generator=random), dim=1)
     points = np.arange(240, dtype=np.float32).reshape(80, 3)
-    centres = cluster_centres(features, points, small_clusters())
+    centres = cluster_centres(features, points, SMALL_CLUSTERS)
     order = centres[:, 0].argsort(descending=True)
     assert torch.allclose(centres[order], torch.eye(4)[:2], atol=0.05)
-    assert cluster_centres(features[:4], points[:4], small_clusters()).shape == (1, 4)
-    assert cluster_centres(features[:0], points[:0], small_clusters()).shape == (0, 4)
+    assert cluster_centres(features[:4], points[:4], SMALL_CLUSTERS).shape == (1, 4)
+    assert cluster_centres(features[:0], points[:0], SMALL_CLUSTERS).shape == (0, 4)
 
 
 def test_the_score_of_a_cluster_is_the_mean_chance_of_its_pixels():
