@@ -73,6 +73,9 @@ class TinyEncoderConfig(InferenceConfig):
     )
     packed: bool = setting(True, "whether weights are laid out for bf16 products where these run on a CPU")
     pixels: int = setting(256 * 192, "pixels of the network's input, at most", "px", 4096, 1_000_000)
+    memory_mib: int = setting(
+        0, "memory for tokens and maps, those of the instances too, beside the weights; 0 for no limit", "MiB", 0
+    )
 
     def on(self, device: "torch.device") -> "TinyEncoderConfig":
         """The settings with the precision that suits the device, packed only where packing is to be had."""

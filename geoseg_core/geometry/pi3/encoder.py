@@ -80,7 +80,8 @@ class Pi3Encoder:
         patch, device = self.model.config.patch, self.model.register_token.device
         placements = pi3_placements([view.size for view in frames.views], self.config.pixels, patch)
         grid = (placements[0].canvas[0] // patch, placements[0].canvas[1] // patch)
-        check_views(len(frames.views), self.views_that_fit(grid), self.config.memory_mib, grid, "pixels")
+        fitting, smaller = self.views_that_fit(grid), ("pixels", "frame_chunk")
+        check_views(len(frames.views), fitting, self.config.memory_mib, grid, smaller)
         images = network_images([view.image for view in frames.views], placements, "lanczos").to(device)[None]
         known = self._known(frames, placements, device)
         with self.config.trunk_types(device):

@@ -16,6 +16,7 @@ from geoseg_core.errors import BadInput
 from geoseg_core.geometry.acceleration import prepared
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.inference import TinyEncoderConfig
+from geoseg_core.geometry.memory_budget import check_views, views_that_fit
 from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
 from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.tiny.cameras import LEAST_SUPPORT, SolvedCameras, follow_between, solve_cameras
@@ -26,6 +27,9 @@ from geoseg_core.shapes import check_shape
 from geoseg_core.views import FrameSet
 
 VISIBLE = 0.5
+# What a pixel of the input takes at the worst moment, measured with 20 and with 40 views: 220 bytes here, the rest in
+# the instance network.
+PIXEL_BYTES = 700
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +107,14 @@ class TinyEncoder:
         """Cameras and depth of all views; views need no calibration.
 
         Raises:
-            BadInput: an image too thin for the network.
+            BadInput: an image too thin for the network, or more views than the memory has room for.
         """
         device = self.model.nowhere.device
         placements = pi3_placements([view.size for view in frames.views], self.config.pixels, PATCH)
+        height, width = placements[0].canvas
+        fitting = views_that_fit(self.config.memory_mib, height * width * PIXEL_BYTES, 0)
+        grid = (height // PATCH, width // PATCH)
+        check_views(len(placements), fitting, self.config.memory_mib, grid, ("pixels",))
         images = network_images([view.image for view in frames.views], placements, "quick").to(device)
         with self.config.trunk_types(device):
             output = self.model(images[None], range(self.model.config.aggregator.depth))

@@ -145,7 +145,7 @@ class VggtEncoder:
             [vggt_placement(view.size, self.config.fit, self.config.side, patch) for view in frames.views]
         )
         grid = self.grid(placements)
-        check_views(len(frames.views), self.views_that_fit(grid), self.config.memory_mib, grid, "side")
+        check_views(len(frames.views), self.views_that_fit(grid), self.config.memory_mib, grid, ("side", "frame_chunk"))
         return placements
 
     def images(self, frames: FrameSet, placements: list[Placement]) -> Tensor:

@@ -95,6 +95,17 @@ def test_sizes_that_no_patch_divides_are_refused(model):
         model(images(height=50))
 
 
+def test_more_views_than_the_memory_has_room_for_are_refused_by_name(model):
+    # 700 bytes for each of 80 x 48 pixels: four views in 11 MiB.
+    config = TinyEncoderConfig(pixels=64 * 64, memory_mib=11)
+    views = [View(f"camera_{number}", np.zeros((48, 64, 3), np.uint8)) for number in range(5)]
+    encoder = TinyEncoder(deepcopy(model), config)
+    assert len(encoder.encode(FrameSet(tuple(views[:4]))).views) == 4
+    words = "at most 4 views of 3x5 patches in 11 MiB, got 5; give fewer views, a smaller `pixels`, or more `memory"
+    with pytest.raises(BadInput, match=words):
+        encoder.encode(FrameSet(tuple(views)))
+
+
 def test_the_encoder_keeps_the_contract_at_the_pixels_of_the_images(model):
     generator = np.random.default_rng(0)
     shots = [generator.integers(0, 256, size, np.uint8) for size in ((120, 160, 3), (90, 120, 3))]
