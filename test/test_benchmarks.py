@@ -82,6 +82,12 @@ def test_ablation(bag, tmp_path, ros_environment):
     assert found["complete"] == found["given"]
 
 
+def test_finders(bag, tmp_path, ros_environment):
+    record = run("finders", tmp_path, ros_environment, bag, "--sets", "2", "--passes", "1")
+    assert [row["what"] for row in record["rows"]] == ["encode", "queries", "field"]
+    assert all(0 < row["p50_ms"] <= row["max_ms"] for row in record["rows"])
+
+
 def test_instances_ablation(bag, tmp_path, ros_environment):
     small = {"model.queries.width": 16, "model.queries.queries": 4, "model.trunk": "16,16,16", "model.across": 1}
     values = small | {"data.worlds.width": 64, "data.worlds.height": 48, "loop.batch": 2, "loop.final_samples": 2}
