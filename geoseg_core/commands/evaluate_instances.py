@@ -26,8 +26,11 @@ from geoseg_core.geometry.choice import device_named
 from geoseg_core.geometry.encoder import EncodedScene, GeometryEncoder
 from geoseg_core.geometry.rgbd import RgbdEncoder
 from geoseg_core.instances.field.cluster_config import SMALL_CLUSTERS, FieldClusterConfig
+from geoseg_core.instances.field.finder import IggtField
 from geoseg_core.instances.finder import FoundThings, InstanceFinder
 from geoseg_core.instances.queries.config import QueryDecodingConfig
+from geoseg_core.instances.queries.finder import SegVggtQueries
+from geoseg_core.instances.support import SupportConfig
 from geoseg_core.instances.tiny.loading import METHODS, load_finder
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.synthetic.worlds import Worlds
@@ -132,7 +135,11 @@ def open_groups(arguments: argparse.Namespace) -> dict[str, Group]:
         BadConfig: an unknown method, encoder or setting; BadInput: weights that are missing or do not fit.
     """
     reading: ReadingConfig = build_from_words(ReadingConfig, arguments.overrides)
-    networks = {word: open_finder(word, reading, arguments.device) for word in arguments.methods if word != MEASURED}
+    networks = {
+        word: open_finder(word, reading, arguments.device, arguments.encoder)
+        for word in arguments.methods
+        if word != MEASURED
+    }
     groups = {}
     if networks:
         groups["depth"] = Group(seeing(measuring.open_encoder(arguments.encoder, arguments.device)), networks)
@@ -146,16 +153,21 @@ def open_groups(arguments: argparse.Namespace) -> dict[str, Group]:
     return groups
 
 
-def open_finder(word: str, reading: ReadingConfig, device: str) -> InstanceFinder:
-    """The finder of a word such as "queries=weights.safetensors".
+def open_finder(word: str, reading: ReadingConfig, device: str, encoder: str = "tiny") -> InstanceFinder:
+    """The finder of a word such as "queries=weights.safetensors", or "queries" where the encoder is a vggt with weights
+    of SegVGGT or, for "field", of IGGT.
 
     Raises:
         BadConfig: an unknown name, or no weights; BadInput: weights that are missing or do not fit.
     """
     name, _, weights = word.partition("=")
+    if name in METHODS and not weights and encoder.partition("=")[0] == "vggt":
+        if name == "queries":
+            return SegVggtQueries(reading.queries)
+        return IggtField(FieldClusterConfig(), SupportConfig())
     if name not in METHODS or not weights:
         known = [f"{each}=FILE" for each in METHODS]
-        raise BadConfig(f"expected one of the methods {[*known, MEASURED]}, got {word!r}")
+        raise BadConfig(f"expected one of the methods {[*known, MEASURED]} (no FILE with --encoder vggt), got {word!r}")
     path = choose_weights(weights).path
     return load_finder(name, path, reading.queries, reading.clusters, device_named(device))
 

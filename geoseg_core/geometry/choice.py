@@ -5,6 +5,7 @@ Networks, and torch with them, are imported only when one of them is chosen: wit
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoseg_core.config import setting
@@ -19,6 +20,8 @@ from geoseg_core.weights.chosen import ChosenWeights, choose_weights, stored_con
 if TYPE_CHECKING:
     import torch
 
+    from geoseg_core.geometry.vggt.model import Vggt
+
 
 @dataclass(frozen=True)
 class LoadedEncoder:
@@ -30,27 +33,38 @@ class LoadedEncoder:
 
 
 def load_vggt(config: "GeometryConfig", weights: ChosenWeights, device: "torch.device") -> LoadedEncoder:
-    """VGGT without the head that no readout asks for; with the weights of IGGT, IGGT."""
     from geoseg_core.geometry.streaming.encoder import StreamingEncoder
-    from geoseg_core.geometry.vggt.config import VggtConfig
     from geoseg_core.geometry.vggt.encoder import VggtEncoder
-    from geoseg_core.geometry.vggt.model import Vggt
-    from geoseg_core.instances.field.config import IggtConfig
-    from geoseg_core.instances.field.model import Iggt
-    from geoseg_core.weights.header import read_header
-    from geoseg_core.weights.loading import plain_names
 
-    if any(name.startswith("part_head.") for name in plain_names(read_header(weights.path), str(weights.path))):
-        iggt = Iggt.from_checkpoint(weights.path, stored_config(weights.path, IggtConfig()), config.vggt.dtype)
-        encoder = VggtEncoder(iggt.to(device), config.vggt, tuple(iggt.layers_of_field()))
-    else:
-        sizes = stored_config(weights.path, VggtConfig())
-        sizes = replace(sizes, heads=tuple(head for head in sizes.heads if head != "points"))
-        encoder = VggtEncoder(Vggt.from_checkpoint(weights.path, sizes, config.vggt.dtype).to(device), config.vggt)
+    model, layers = vggt_of(weights.path, config.vggt.dtype)
+    encoder = VggtEncoder(model.to(device), config.vggt, layers)
     if not config.streaming:
         return LoadedEncoder(encoder, weights)
     stream = StreamingEncoder(encoder, config.stream)
     return LoadedEncoder(stream, weights, stream.reset)
+
+
+def vggt_of(path: Path, dtype: "torch.dtype") -> "tuple[Vggt, tuple[int, ...]]":
+    """VGGT without the head that no readout asks for; IGGT or SegVGGT of their weights, with the token layers that
+    their instances are read from."""
+    from geoseg_core.geometry.vggt.config import VggtConfig
+    from geoseg_core.geometry.vggt.model import Vggt
+    from geoseg_core.instances.field.config import IggtConfig
+    from geoseg_core.instances.field.model import Iggt
+    from geoseg_core.instances.queries.segvggt import SegVggt, SegVggtConfig
+    from geoseg_core.weights.header import read_header
+    from geoseg_core.weights.loading import plain_names
+
+    modules = {name.partition(".")[0] for name in plain_names(read_header(path), str(path))}
+    if "part_head" in modules:
+        iggt = Iggt.from_checkpoint(path, stored_config(path, IggtConfig()), dtype)
+        return iggt, tuple(iggt.layers_of_field())
+    if "decoder" in modules:
+        seg = SegVggt.from_checkpoint(path, stored_config(path, SegVggtConfig()), dtype)
+        return seg, tuple(seg.layers_of_queries())
+    sizes = stored_config(path, VggtConfig())
+    sizes = replace(sizes, heads=tuple(head for head in sizes.heads if head != "points"))
+    return Vggt.from_checkpoint(path, sizes, dtype), ()
 
 
 def load_pi3(config: "GeometryConfig", weights: ChosenWeights, device: "torch.device") -> LoadedEncoder:

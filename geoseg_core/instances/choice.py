@@ -31,8 +31,9 @@ def choose_segmenter(config: InstanceConfig, geometry: GeometryConfig) -> Chosen
         BadInput: weights that are not here or do not fit.
         BadConfig: a method that needs other features than the encoder gives.
     """
-    if config.method == "field" and geometry.encoder == "vggt":
-        return ChosenSegmenter(FoundSegmenter(config, field_of_iggt(config)))
+    if config.method in ("queries", "field") and geometry.encoder == "vggt":
+        finder = queries_of_segvggt(config) if config.method == "queries" else field_of_iggt(config)
+        return ChosenSegmenter(FoundSegmenter(config, finder))
     weights = None if config.method == MEASURED else network_weights(config, geometry)
     if weights is None:
         return ChosenSegmenter(InstanceSegmenter(config))
@@ -51,6 +52,13 @@ def field_of_iggt(config: InstanceConfig) -> InstanceFinder:
     return IggtField(clusters, config.support)
 
 
+def queries_of_segvggt(config: InstanceConfig) -> InstanceFinder:
+    """The object queries that VGGT has with weights of SegVGGT."""
+    from geoseg_core.instances.queries.finder import SegVggtQueries
+
+    return SegVggtQueries(config.queries)
+
+
 def network_weights(config: InstanceConfig, geometry: GeometryConfig) -> ChosenWeights | None:
     """The weights of the instance network; None where there are none and nobody insists. The usual ones read the
     features of the encoder's usual weights: with others they are not taken unless they are asked for.
@@ -66,8 +74,8 @@ def network_weights(config: InstanceConfig, geometry: GeometryConfig) -> ChosenW
     if encoder not in NETWORKS:
         raise BadConfig(
             f"instances.method: for {config.method}, expected an encoder whose features the instance network reads "
-            f"({', '.join(NETWORKS)}), got {encoder!r}; choose one of those, vggt with weights of IGGT for a field, or "
-            "the method rgbd"
+            f"({', '.join(NETWORKS)}), got {encoder!r}; choose one of those, vggt with weights of SegVGGT for "
+            "queries or of IGGT for a field, or the method rgbd"
         )
     try:
         return choose_weights(config.weights or NETWORKS[encoder])

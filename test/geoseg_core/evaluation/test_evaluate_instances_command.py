@@ -8,10 +8,12 @@ from published import write_scannet
 from safetensors.torch import save_file
 from scenes import FLOOR, TABLE, WALL
 from small_bag import TRUTHS, write_small_bag
+from small_models import SEGVGGT, small_segvggt
 
 from geoseg_core.cli import main
-from geoseg_core.commands.evaluate_instances import depth_lines, open_bag
+from geoseg_core.commands.evaluate_instances import ReadingConfig, depth_lines, open_bag, open_finder
 from geoseg_core.datasets.truth import TruthObject
+from geoseg_core.errors import BadConfig
 from geoseg_core.evaluation.published import published_lines
 from geoseg_core.evaluation.report import compare, read_report
 from geoseg_core.instances.tiny.model import TinyInstances
@@ -43,6 +45,17 @@ def test_worlds_give_tables_a_report_and_pictures(tmp_path, capsys):
     assert report["instances"]["t_miou"] > 0.5 and "depth" not in report["instances"]
     assert "SegVGGT, ScanNet++" in printed and "* rgbd, worlds:1" in printed
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["rgbd_0.png"]
+
+
+def test_vggt_is_measured_with_the_instances_of_its_own_weights(tmp_path):
+    bag, path = tmp_path / "small", tmp_path / "segvggt.safetensors"
+    write_small_bag(bag, 1)
+    save_file(small_segvggt().state_dict(), path, config_metadata(SEGVGGT))
+    words = ["evaluate-instances", "queries", "--encoder", f"vggt={path}", "--data", str(bag), "--pictures", "0"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert read_report(tmp_path / "out" / "report.json")["method"] == "queries"
+    with pytest.raises(BadConfig, match="no FILE with --encoder vggt"):
+        open_finder("queries", ReadingConfig(), "cpu", "tiny")
 
 
 def test_a_bag_is_measured_with_all_kinds_of_methods(weights, tmp_path, capsys):
