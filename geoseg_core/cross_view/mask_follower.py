@@ -29,7 +29,7 @@ from geoseg_core.cross_view.same_things import best_label
 from geoseg_core.cross_view.transferred import TransferredMasks
 from geoseg_core.cross_view.union_head.looks import MatchedScene
 from geoseg_core.evaluation.overlap import mask_iou
-from geoseg_core.geometry.alignment.aligner import AlignedScene
+from geoseg_core.geometry.alignment.aligner import as_encoded
 from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.instances.lifting import instance, oriented_box
 from geoseg_core.instances.store import Stored
@@ -347,7 +347,7 @@ def can_be_carried(scene: MatchedScene, view: int, mask: np.ndarray) -> bool:
 def matched_scene(moment: Moment) -> MatchedScene:
     """The scene with the features that views are matched by."""
     scene = moment.scene
-    return cast(MatchedScene, scene.inner if isinstance(scene, AlignedScene) else scene)
+    return cast(MatchedScene, as_encoded(scene))
 
 
 def upwards(moment: Moment) -> np.ndarray:

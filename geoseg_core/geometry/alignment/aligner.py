@@ -79,6 +79,11 @@ class AlignedScene:
         return self.inner.features(layers)
 
 
+def as_encoded(scene: EncodedScene) -> EncodedScene:
+    """A scene as its encoder gave it, with what contracts of readouts ask of an encoder beside its geometry."""
+    return scene.inner if isinstance(scene, AlignedScene) else scene
+
+
 @dataclass(frozen=True)
 class World:
     """In what world and unit a scene stands: that of tf or of a camera; metres for one carried unit (see unit.py), or

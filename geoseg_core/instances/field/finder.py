@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from geoseg_core.errors import BadInput
-from geoseg_core.geometry.alignment.aligner import AlignedScene
+from geoseg_core.geometry.alignment.aligner import as_encoded
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.geometry.vggt.encoder import VggtScene
 from geoseg_core.instances.field.clustering import FieldClusterConfig, normalised
@@ -37,7 +37,7 @@ class IggtField:
         Raises:
             BadInput: a scene of another encoder, or of VGGT with other weights.
         """
-        inner = scene.inner if isinstance(scene, AlignedScene) else scene
+        inner = as_encoded(scene)
         if not isinstance(inner, VggtScene) or not isinstance(model := inner.encoder.model, Iggt):
             raise BadInput(
                 f"expected a scene of the encoder vggt with weights of IGGT, got {type(inner).__name__}; take "

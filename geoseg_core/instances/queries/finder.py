@@ -6,7 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from geoseg_core.errors import BadInput
-from geoseg_core.geometry.alignment.aligner import AlignedScene
+from geoseg_core.geometry.alignment.aligner import as_encoded
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.geometry.vggt.aggregator import TokenLayers
 from geoseg_core.geometry.vggt.encoder import VggtScene
@@ -31,7 +31,7 @@ class SegVggtQueries:
         Raises:
             BadInput: a scene of another encoder, or of VGGT with other weights.
         """
-        inner = scene.inner if isinstance(scene, AlignedScene) else scene
+        inner = as_encoded(scene)
         if not isinstance(inner, VggtScene) or not isinstance(model := inner.encoder.model, SegVggt):
             raise BadInput(
                 f"expected a scene of the encoder vggt with weights of SegVGGT, got {type(inner).__name__}; give "

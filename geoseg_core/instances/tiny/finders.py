@@ -6,7 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from geoseg_core.errors import BadInput
-from geoseg_core.geometry.alignment.aligner import AlignedScene
+from geoseg_core.geometry.alignment.aligner import as_encoded
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.geometry.tiny.encoder import TinyScene
 from geoseg_core.geometry.tiny.matching import levelled
@@ -80,7 +80,7 @@ def tiny_scene(scene: EncodedScene) -> TinyScene:
     Raises:
         BadInput: another encoder's.
     """
-    inner = scene.inner if isinstance(scene, AlignedScene) else scene
+    inner = as_encoded(scene)
     if not isinstance(inner, TinyScene):
         raise BadInput(f"expected a scene of the encoder tiny, got {type(inner).__name__}; take geometry.encoder=tiny")
     return inner
