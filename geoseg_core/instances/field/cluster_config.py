@@ -23,4 +23,4 @@ class FieldClusterConfig:
 
 
 # For the small network: cells of 4 x 4 pixels, some thousand in all views, of what is on things alone.
-SMALL_CLUSTERS = FieldClusterConfig(neighbours=5, epsilon=0.25, min_samples=6, min_cluster=12, single=True)
+SMALL_CLUSTERS = FieldClusterConfig(neighbours=0, epsilon=0.15, min_samples=4, min_cluster=8, single=True)
