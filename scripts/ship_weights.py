@@ -50,7 +50,8 @@ def table(runs: list[Path]) -> list[str]:
         views = f"{1 + of['data.worlds.exo_min']} to {1 + of['data.worlds.exo_max']}"
         size = f"{of['data.worlds.width']}x{of['data.worlds.height']}"
         hours, rate = f"{found['seconds'] / 3600:.1f}", of["optimiser.learning_rate"]
-        cells = (number, found["step"], found["samples"], hours, views, size, of["data.worlds.difficulty"], rate)
+        scenes = found["samples"] // of.get("reuse.uses", 1)
+        cells = (number, found["step"], scenes, hours, views, size, of["data.worlds.difficulty"], rate)
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 
