@@ -39,7 +39,7 @@ class QueryDecodingConfig:
     """What of the queries' masks counts as an instance."""
 
     mask_chance: float = setting(0.5, "a pixel belongs to a mask from this chance on", "", 0.0, 1.0)
-    least_score: float = setting(0.3, "an instance has at least this score: the confidence of its class times the mean "
-                                 "chance of its pixels", "", 0.0, 1.0)  # fmt: skip
+    least_score: float = setting(0.3, "an instance has at least this score: the confidence of its class times the "
+                                 "overlap with the truth that is expected of its mask", "", 0.0, 1.0)  # fmt: skip
     most_overlap: float = setting(0.5, "of two masks with more overlap (intersection over union, all views together) "
                                   "the one with the lower score is dropped", "", 0.0, 1.0)  # fmt: skip

@@ -1,6 +1,7 @@
 """What the queries found: scores, masks without duplicates, and one label map for each view.
 
-A query's score is the confidence of its class times the mean chance of its mask's pixels. Of masks that overlap much
+A query's score is the confidence of its class times the overlap (intersection over union) with the truth that the
+chances of its pixels, inside and outside of its mask, let expect. Of masks that overlap much
 the one with the highest score stays; a pixel in several masks that stay belongs to where score times chance is highest.
 Masks are enlarged one view at a time: beside the result, the memory does not grow with the views.
 """
@@ -54,11 +55,12 @@ def _of_scene(
 ) -> FoundInstances:
     """class_logits (Q, K + 1), mask_logits (Q, V, h, w)."""
     confidence, classes = class_logits.softmax(dim=-1)[:, :-1].max(dim=-1)
-    # A mean chance is 1 at most: what is not confident enough need not be enlarged.
+    # An overlap is 1 at most: what is not confident enough need not be enlarged.
     queries = (confidence >= config.least_score).nonzero()[:, 0]
     chances, both = _areas(mask_logits, queries, size, config.mask_chance)
     pixels = both.diagonal()
-    scores = confidence[queries] * (chances / pixels.clamp(min=1)).float()
+    beside = _outside(mask_logits, queries, size, config.mask_chance)
+    scores = confidence[queries] * (chances / (pixels + beside).clamp(min=1)).float()
     order = scores.argsort(descending=True, stable=True)
     order = order[((scores >= config.least_score) & (pixels > 0))[order]]
     order = order[_distinct(both[order[:, None], order], config.most_overlap)]
@@ -97,6 +99,15 @@ def _areas(mask_logits: Tensor, queries: Tensor, size: tuple[int, int], least: f
         flat = masks.flatten(1).float()
         both[rows[:, None], rows] += (flat @ flat.T).double()
     return chances, both
+
+
+def _outside(mask_logits: Tensor, queries: Tensor, size: tuple[int, int], least: float) -> Tensor:
+    """The sum of the chances outside of each query's mask (K,), in pixels; counted before masks are enlarged."""
+    beside = torch.zeros(len(queries), dtype=torch.float64, device=queries.device)
+    for view in range(mask_logits.shape[1]):
+        chance = mask_logits[queries, view].float().sigmoid()
+        beside += torch.where(chance < least, chance, 0.0).flatten(1).sum(dim=1, dtype=torch.float64)
+    return beside * (size[0] * size[1] / mask_logits[0, 0].numel())
 
 
 def _distinct(both: Tensor, most: float) -> Tensor:

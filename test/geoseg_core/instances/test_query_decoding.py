@@ -35,7 +35,9 @@ def test_instances_come_best_first_with_scores_masks_and_labels():
     left, right = block(0, (0, 1)), block(0, (3,)) + block(1, (3,))
     (found,) = found_instances(output((1.0, left), (-5.0, block(1, (0, 1))), (3.0, right)), SIZE)
     assert found.queries.tolist() == [2, 0] and found.classes.tolist() == [0, 0]
-    assert found.scores.tolist() == pytest.approx([chance(3.0) * chance(SURE), chance(1.0) * chance(SURE)])
+    # Of 16 cells four are in each mask; what is expected of the others is beside it.
+    overlap = 4 * chance(SURE) / (4 + 12 * chance(-SURE))
+    assert found.scores.tolist() == pytest.approx([chance(3.0) * overlap, chance(1.0) * overlap])
     assert found.labels.tolist() == [[[2, 2, 0, 1]] * 2, [[0, 0, 0, 1]] * 2]
     assert torch.equal(found.masks, torch.stack((found.labels == 1, found.labels == 2)))
 
@@ -107,7 +109,9 @@ def plainly(output, size, config):
     chance = F.interpolate(output.mask_logits[0], size, mode="bilinear", align_corners=False).sigmoid()
     masks = chance >= config.mask_chance
     pixels = masks.sum(dim=(1, 2, 3))
-    scores = confidence * ((chance.double() * masks).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)).float()
+    coarse = output.mask_logits[0].sigmoid()
+    beside = (coarse.double() * (coarse < config.mask_chance)).sum(dim=(1, 2, 3)) * size[0] * size[1] / (9 * 13)
+    scores = confidence * ((chance.double() * masks).sum(dim=(1, 2, 3)) / (pixels + beside).clamp(min=1)).float()
     kept = []
     for query in scores.argsort(descending=True, stable=True).tolist():
         overlaps = [(masks[query] & masks[each]).sum() / (masks[query] | masks[each]).sum() for each in kept]
