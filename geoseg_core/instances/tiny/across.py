@@ -10,6 +10,8 @@ from geoseg_core.layers.products import attend
 
 # Scale of what is added to the features at first; with the 0.01 of deep models nothing is learned in a short time.
 FIRST_SCALE = 0.1
+# Numbers below exp of this are slow to compute with, and no chance.
+LEAST_LOG = -60.0
 
 
 class Across(nn.Module):
@@ -83,5 +85,5 @@ def match_chances(own: Tensor, others: Tensor, nowhere: Tensor) -> Tensor:
     logits = (own @ others.mT).float()
     beside = nowhere.float()[:, None, None]
     highest = torch.maximum(logits.amax(dim=-1, keepdim=True), beside)
-    parts = (logits - highest).exp_()
+    parts = (logits - highest).clamp_(min=LEAST_LOG).exp_()
     return parts / (parts.sum(dim=-1, keepdim=True) + (beside - highest).exp())
