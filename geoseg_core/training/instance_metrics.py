@@ -41,7 +41,7 @@ def field_figures(field: InstanceField, batch: Sample) -> dict[str, float]:
     numbers = thing_numbers(truth)
     on_things = field.things > 0
     both = (on_things & (numbers > 0)).sum() / (on_things | (numbers > 0)).sum().clamp(min=1)
-    cells, known = drawn_cells(truth, DRAWN)
+    cells, known = drawn_cells(numbers, DRAWN)
     features = field.features.movedim(2, -1).flatten(1, 3)
     chosen = features.gather(1, cells[..., None].expand(-1, -1, features.shape[-1])).float()
     ids = numbers.flatten(1).gather(1, cells)

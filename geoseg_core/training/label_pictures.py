@@ -1,9 +1,14 @@
 """Pictures of labels beside the true ones, for the training's report."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from torch import Tensor
 
+from geoseg_core.datasets.sample import Sample
 from geoseg_core.evaluation.colours import colour_table
+from geoseg_core.instances.queries.decoding import FoundInstances
 
 GAP_PX = 4
 
@@ -26,6 +31,13 @@ def label_rows(images: Tensor, truth: Tensor, found: Tensor) -> np.ndarray:
             made.append(np.concatenate(coloured, axis=1))
         made.append(np.full((GAP_PX, made[0].shape[1], 3), 255, np.uint8))
     return np.concatenate(made[:-1])
+
+
+def found_rows(batch: Sample, found: Sequence[FoundInstances]) -> np.ndarray:
+    """Of each scene the views with the true things, and with those that were found."""
+    assert batch.instance_ids is not None
+    things = torch.where(batch.instance_ids <= batch.last_thing, batch.instance_ids, 0)
+    return label_rows(batch.images, things, torch.stack([each.labels for each in found]))
 
 
 def painted(image: np.ndarray, labels: np.ndarray) -> np.ndarray:

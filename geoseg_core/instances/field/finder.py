@@ -8,15 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg_core.errors import BadInput
-from geoseg_core.geometry.alignment.aligner import as_encoded
 from geoseg_core.geometry.encoder import EncodedScene
-from geoseg_core.geometry.vggt.encoder import VggtScene
 from geoseg_core.instances.field.clustering import FieldClusterConfig, normalised
 from geoseg_core.instances.field.model import Iggt
 from geoseg_core.instances.field.quick import instance_labels
 from geoseg_core.instances.finder import FoundThings, ranked_things
 from geoseg_core.instances.support import SupportConfig, SupportFinder
+from geoseg_core.instances.vggt_scene import vggt_scene
 
 # Parts of a cluster's pixels on a support, and of all pixels in a cluster, from which on it is no thing.
 ON_SUPPORT, OF_ALL = 0.5, 0.3
@@ -37,12 +35,7 @@ class IggtField:
         Raises:
             BadInput: a scene of another encoder, or of VGGT with other weights.
         """
-        inner = as_encoded(scene)
-        if not isinstance(inner, VggtScene) or not isinstance(model := inner.encoder.model, Iggt):
-            raise BadInput(
-                f"expected a scene of the encoder vggt with weights of IGGT, got {type(inner).__name__}; take "
-                "geometry.encoder=vggt with geometry.weights=iggt"
-            )
+        inner, model = vggt_scene(scene, Iggt, "IGGT")
         features = normalised(model.field(inner.tokens, inner.encoder.config.frame_chunk)[0])  # (V, C, h, w)
         places = inner.placements
         points = np.stack(

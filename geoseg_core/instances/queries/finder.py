@@ -5,15 +5,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from geoseg_core.errors import BadInput
-from geoseg_core.geometry.alignment.aligner import as_encoded
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.geometry.vggt.aggregator import TokenLayers
-from geoseg_core.geometry.vggt.encoder import VggtScene
 from geoseg_core.instances.finder import FoundThings, ranked_things
 from geoseg_core.instances.queries.config import QueryDecodingConfig
 from geoseg_core.instances.queries.decoding import found_instances
 from geoseg_core.instances.queries.segvggt import SegVggt
+from geoseg_core.instances.vggt_scene import vggt_scene
 
 
 class SegVggtQueries:
@@ -31,12 +29,7 @@ class SegVggtQueries:
         Raises:
             BadInput: a scene of another encoder, or of VGGT with other weights.
         """
-        inner = as_encoded(scene)
-        if not isinstance(inner, VggtScene) or not isinstance(model := inner.encoder.model, SegVggt):
-            raise BadInput(
-                f"expected a scene of the encoder vggt with weights of SegVGGT, got {type(inner).__name__}; give "
-                "geometry.encoder=vggt such weights in geometry.weights"
-            )
+        inner, model = vggt_scene(scene, SegVggt, "SegVGGT")
         output = model.instances(inner.tokens, inner.encoder.config.frame_chunk)
         found = found_instances(output, inner.placements[0].canvas, self.config)[0]
         scores = found.scores.float().cpu().numpy()

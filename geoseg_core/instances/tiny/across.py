@@ -30,10 +30,12 @@ class Across(nn.Module):
                 nn.init.constant_(module.gamma, FIRST_SCALE)
 
     def forward(self, features: Tensor, descriptors: Tensor, places: Tensor, nowhere: Tensor) -> Tensor:
-        """Args:
-        features: (B, V, C, h, w)
-        descriptors: (B, V, D, h, w) whose products, with `nowhere` (B,) beside, tell matches.
-        places: (B, V, E, h, w)
+        """The features with what the other views add.
+
+        Args:
+            features: (B, V, C, h, w)
+            descriptors: (B, V, D, h, w) whose products, with `nowhere` (B,) beside, tell matches.
+            places: (B, V, E, h, w)
         """
         views, height, width = features.shape[1], *features.shape[3:]
         flat, described, where = (each.movedim(2, -1).flatten(1, 3) for each in (features, descriptors, places))

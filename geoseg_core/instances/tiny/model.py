@@ -2,10 +2,9 @@
 
 The trunk joins the token layers (1/16 of the size), the coarse descriptors (1/8) and the fused maps (1/4) from the
 deepest to the finest, as DPT does; at 1/8 the places of all views look at each other once more, and the features at 1/4
-are drawn finer, at 1/2, by the images themselves. Object queries
-(SegVGGT, 2026) read the token layers and then the trunk at 1/8, and take its features for their masks; the instance
-field (IGGT, 2026) gives each place a few numbers that are alike within an instance, in all views, and apart between
-instances.
+are drawn finer, at 1/2, by the images themselves. Object queries (SegVGGT, 2026) read the token layers and then the
+trunk at 1/8, and take its features for their masks; the instance field (IGGT, 2026) gives each place a few numbers that
+are alike within an instance, in all views, and apart between instances.
 
 Departures: both papers have a DPT head of their own for their features, at 1/2 and at full size; one at 1/2 serves both
 here. The geometry network stays as it is; what it learned too little of, which places of the views are the same, is

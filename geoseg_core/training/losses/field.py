@@ -37,19 +37,23 @@ class FieldLossConfig(ContrastConfig):
 
 def field_losses(field: InstanceField, truth: InstanceTruth, weights: FieldLossConfig) -> dict[str, Tensor]:
     """The losses, each with its share, and their sum "total"."""
-    wanted = (thing_numbers(truth) > 0).float()
-    logits = field.things.float()
+    numbers, logits = thing_numbers(truth), field.things.float()
+    wanted = (numbers > 0).float()
     things = F.binary_cross_entropy_with_logits(logits, wanted) + dice_loss(logits.flatten(1, 2), wanted.flatten(1, 2))
-    parts = {"contrast": drawn_contrast(field.features, truth, weights), "things": weights.things * things}
+    parts = {"contrast": drawn_contrast(field.features, numbers, weights), "things": weights.things * things}
     return {"total": torch.stack(list(parts.values())).sum(), **parts}
 
 
-def drawn_contrast(features: Tensor, truth: InstanceTruth, weights: ContrastConfig) -> Tensor:
-    """The contrastive loss of features (B, V, C, h, w) at pixels that are drawn from the things, with its share."""
-    cells, known = drawn_cells(truth, weights.pixels)
+def drawn_contrast(features: Tensor, numbers: Tensor, weights: ContrastConfig) -> Tensor:
+    """The contrastive loss of features (B, V, C, h, w) at pixels that are drawn from the things, with its share.
+
+    Args:
+        numbers: (B, V, h, w) as of `thing_numbers`.
+    """
+    cells, known = drawn_cells(numbers, weights.pixels)
     flat = features.movedim(2, -1).flatten(1, 3)  # (B, N, C)
     chosen = flat.gather(1, cells[..., None].expand(-1, -1, flat.shape[-1]))
-    ids = thing_numbers(truth).flatten(1).gather(1, cells)
+    ids = numbers.flatten(1).gather(1, cells)
     return weights.contrast * contrastive_loss(chosen, ids, known, weights.pull, weights.push, weights.margin)
 
 
@@ -61,11 +65,12 @@ def thing_numbers(truth: InstanceTruth) -> Tensor:
     return (truth.masks.long() * rows[:, None, None, None]).amax(dim=1)
 
 
-def drawn_cells(truth: InstanceTruth, count: int) -> tuple[Tensor, Tensor]:
-    """Cells (B, count) of all views together, drawn from the things so that each has the same share, and whether the
-    scene has any (B, count)."""
-    numbers = thing_numbers(truth).flatten(1)
-    areas = F.one_hot(numbers, truth.masks.shape[1] + 1).sum(dim=1)
-    weights = torch.where(numbers > 0, 1 / areas.gather(1, numbers), 0.0)
+def drawn_cells(numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Cells (B, count) of all views together, drawn from the things of `thing_numbers` (B, V, h, w) so that each has
+    the same share, and whether the scene has any (B, count)."""
+    flat = numbers.flatten(1)
+    areas = torch.zeros(len(flat), int(flat.max()) + 1, device=flat.device)
+    areas.scatter_add_(1, flat, torch.ones_like(flat, dtype=areas.dtype))
+    weights = torch.where(flat > 0, 1 / areas.gather(1, flat), 0.0)
     has_any = weights.sum(dim=1, keepdim=True) > 0
     return torch.multinomial(weights + ~has_any, count, replacement=True), has_any.expand(-1, count)

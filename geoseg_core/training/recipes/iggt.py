@@ -20,7 +20,7 @@ from geoseg_core.instances.field.model import Iggt
 from geoseg_core.instances.tiny.model import InstanceField
 from geoseg_core.training.config import OptimiserConfig
 from geoseg_core.training.instance_metrics import field_figures
-from geoseg_core.training.losses.field import ContrastConfig, drawn_contrast
+from geoseg_core.training.losses.field import ContrastConfig, drawn_contrast, thing_numbers
 from geoseg_core.training.losses.instance_truth import instance_truth
 from geoseg_core.training.recipes.segvggt import full_size
 from geoseg_core.training.recipes.vggt import VggtRecipe, VggtTask
@@ -63,7 +63,7 @@ class IggtTask(VggtTask):
     def further_losses(self, model: nn.Module, output: VggtOutput, batch: Sample) -> dict[str, Tensor]:
         """The contrast."""
         truth = instance_truth(batch, (batch.images.shape[-2], batch.images.shape[-1]))
-        return {"contrast": drawn_contrast(features_of(model, output), truth, self.config.contrast)}
+        return {"contrast": drawn_contrast(features_of(model, output), thing_numbers(truth), self.config.contrast)}
 
     def further_figures(self, model: nn.Module, output: VggtOutput, batch: Sample) -> dict[str, float]:
         """How sure the features tell two pixels of one thing from two of different ones."""

@@ -12,7 +12,6 @@ tuned.
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from geoseg_core.datasets.config import ReaderConfig
@@ -25,7 +24,7 @@ from geoseg_core.instances.queries.segvggt import NEW, SegVggt, SegVggtConfig, S
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.config import OptimiserConfig
 from geoseg_core.training.instance_metrics import instance_figures
-from geoseg_core.training.label_pictures import label_rows
+from geoseg_core.training.label_pictures import found_rows
 from geoseg_core.training.lora import LoraConfig, adapt, merged_state
 from geoseg_core.training.losses.instance_truth import instance_truth
 from geoseg_core.training.losses.instances import InstanceLossConfig, instance_losses
@@ -94,10 +93,7 @@ class SegVggtTask(VggtTask):
 
     def picture(self, model: nn.Module, batch: Sample) -> np.ndarray:
         """Of each scene: the views with the true things, and with those that were found."""
-        assert batch.instance_ids is not None
-        found = torch.stack([each.labels for each in self.found(model(batch.images, heads=()), batch)])
-        things = torch.where(batch.instance_ids <= batch.last_thing, batch.instance_ids, 0)
-        return label_rows(batch.images, things, found)
+        return found_rows(batch, self.found(model(batch.images, heads=()), batch))
 
     def found(self, output: VggtOutput, batch: Sample) -> list[FoundInstances]:
         """The instances in each scene, with masks of the size of the images."""

@@ -18,13 +18,14 @@ from geoseg_core.errors import BadConfig
 from geoseg_core.geometry.tiny.model import PATCH
 from geoseg_core.instances.queries.config import QueryDecodingConfig
 from geoseg_core.instances.queries.decoding import FoundInstances, found_instances
+from geoseg_core.instances.queries.model import QueryOutput
 from geoseg_core.instances.tiny.config import TinyInstancesConfig
-from geoseg_core.instances.tiny.model import InstanceInput, TinyInstances
+from geoseg_core.instances.tiny.model import InstanceField, InstanceInput, TinyInstances
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.config import OptimiserConfig, TrainingConfig
 from geoseg_core.training.frozen import frozen_encoder
 from geoseg_core.training.instance_metrics import field_figures, instance_figures
-from geoseg_core.training.label_pictures import label_rows
+from geoseg_core.training.label_pictures import found_rows
 from geoseg_core.training.losses.field import FieldLossConfig, field_losses
 from geoseg_core.training.losses.instance_truth import instance_truth
 from geoseg_core.training.losses.instances import InstanceLossConfig, instance_losses
@@ -104,6 +105,23 @@ class TinyInstancesTask(SourceTask):
         """Losses of the queries' classes, masks and attention, and of the field."""
         assert isinstance(batch, SeenSample)
         queries, instance_field = model(batch.given, shares=True)
+        return self.losses_of(queries, instance_field, batch)
+
+    def metrics(self, model: nn.Module, batch: Sample) -> dict[str, float]:
+        """Of the queries: mean of the best overlap with each thing, and AP at an overlap of one half. Of the field: how
+        sure its features tell two pixels of one thing from two of different ones, and the overlap of what is on things.
+        """
+        assert isinstance(batch, SeenSample)
+        queries, instance_field = model(batch.given)
+        return self.figures_of(queries, instance_field, batch)
+
+    def picture(self, model: nn.Module, batch: Sample) -> np.ndarray:
+        """Of each scene: the views with the true things, and with those that were found."""
+        assert isinstance(batch, SeenSample)
+        return found_rows(batch, self.found(model.queries(batch.given), batch))  # type: ignore[operator]
+
+    def losses_of(self, queries: QueryOutput, instance_field: InstanceField, batch: Sample) -> dict[str, Tensor]:
+        """The losses of what both say, and "total"."""
         with torch.autocast(batch.images.device.type, enabled=False):
             size = (queries.mask_logits.shape[-2], queries.mask_logits.shape[-1])
             truth = instance_truth(batch, size, self.config.loss.least_px)
@@ -111,25 +129,14 @@ class TinyInstancesTask(SourceTask):
             of_field = field_losses(instance_field, truth, self.config.field_loss)
             return parts | of_field | {"total": parts["total"] + of_field["total"]}
 
-    def metrics(self, model: nn.Module, batch: Sample) -> dict[str, float]:
-        """Of the queries: mean of the best overlap with each thing, and AP at an overlap of one half. Of the field: how
-        sure its features tell two pixels of one thing from two of different ones, and the overlap of what is on things.
-        """
-        assert isinstance(batch, SeenSample)
-        queries = instance_figures(self.found(model, batch), batch, self.config.loss.least_px)
-        return queries | field_figures(model.field(batch.given), batch)  # type: ignore[operator]
+    def figures_of(self, queries: QueryOutput, instance_field: InstanceField, batch: Sample) -> dict[str, float]:
+        """The figures of what both say."""
+        found = instance_figures(self.found(queries, batch), batch, self.config.loss.least_px)
+        return found | field_figures(instance_field, batch)
 
-    def picture(self, model: nn.Module, batch: Sample) -> np.ndarray:
-        """Of each scene: the views with the true things, and with those that were found."""
-        assert isinstance(batch, SeenSample) and batch.instance_ids is not None
-        found = torch.stack([each.labels for each in self.found(model, batch)])
-        things = torch.where(batch.instance_ids <= batch.last_thing, batch.instance_ids, 0)
-        return label_rows(batch.images, things, found)
-
-    def found(self, model: nn.Module, batch: SeenSample) -> list[FoundInstances]:
-        """The instances that the queries find in each scene, with masks of the size of the images."""
-        size = (batch.images.shape[-2], batch.images.shape[-1])
-        return found_instances(model.queries(batch.given), size, self.config.decoding)  # type: ignore[operator]
+    def found(self, queries: QueryOutput, batch: Sample) -> list[FoundInstances]:
+        """The instances in each scene, with masks of the size of the images."""
+        return found_instances(queries, (batch.images.shape[-2], batch.images.shape[-1]), self.config.decoding)
 
     @torch.no_grad()
     def seen(self, batch: Sample) -> SeenSample:

@@ -17,16 +17,11 @@ from torch import Tensor, nn
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.model import TinyGeometry, TinyOutput
-from geoseg_core.instances.queries.decoding import found_instances
 from geoseg_core.instances.queries.model import QueryOutput
 from geoseg_core.instances.tiny.config import TinyInstancesConfig
 from geoseg_core.instances.tiny.model import InstanceField, InstanceInput, TinyInstances
-from geoseg_core.training.instance_metrics import field_figures, instance_figures
-from geoseg_core.training.label_pictures import label_rows
+from geoseg_core.training.label_pictures import found_rows
 from geoseg_core.training.lora import LoraConfig, adapt, merged_state
-from geoseg_core.training.losses.field import field_losses
-from geoseg_core.training.losses.instance_truth import instance_truth
-from geoseg_core.training.losses.instances import instance_losses
 from geoseg_core.training.recipes.tiny import TinyLossConfig, geometry_figures, geometry_losses
 from geoseg_core.training.recipes.tiny_instances import TinyInstancesRecipe, TinyInstancesTask
 from geoseg_core.training.source_task import SourceTask
@@ -94,34 +89,22 @@ class TinyJointTask(TinyInstancesTask):
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
         """Losses of the instances and, where the geometry network is adapted, of the geometry."""
         output, queries, instance_field = model(batch.images, shares=True)
-        with torch.autocast(batch.images.device.type, enabled=False):
-            size = (queries.mask_logits.shape[-2], queries.mask_logits.shape[-1])
-            truth = instance_truth(batch, size, self.config.loss.least_px)
-            parts = instance_losses(queries, truth, self.config.loss)
-            parts |= field_losses(instance_field, truth, self.config.field_loss)
-            if self.config.lora.rank:
-                parts |= geometry_losses(output, batch, self.config.geometry)
-        del parts["total"]
-        return {"total": torch.stack(list(parts.values())).sum(), **parts}
+        parts = self.losses_of(queries, instance_field, batch)
+        if not self.config.lora.rank:
+            return parts
+        of_geometry = geometry_losses(output, batch, self.config.geometry)
+        return parts | of_geometry | {"total": parts["total"] + torch.stack(list(of_geometry.values())).sum()}
 
     def metrics(self, model: nn.Module, batch: Sample) -> dict[str, float]:
         """Those of recipe `tiny-instances`, those of recipe `tiny`, and the error of depth before the adaptation."""
         output, queries, instance_field = model(batch.images)
         before = geometry_figures(self._encoder.to(batch.images.device)(batch.images), batch, self.config.geometry.near)
-        size = (batch.images.shape[-2], batch.images.shape[-1])
-        found = found_instances(queries, size, self.config.decoding)
         return {
-            **instance_figures(found, batch, self.config.loss.least_px),
-            **field_figures(instance_field, batch),
+            **self.figures_of(queries, instance_field, batch),
             **geometry_figures(output, batch, self.config.geometry.near),
             "abs_rel_before": before["abs_rel"],
         }
 
     def picture(self, model: nn.Module, batch: Sample) -> np.ndarray:
         """Of each scene: the views with the true things, and with those that were found."""
-        assert batch.instance_ids is not None
-        size = (batch.images.shape[-2], batch.images.shape[-1])
-        _, queries, _ = model(batch.images)
-        found = torch.stack([each.labels for each in found_instances(queries, size, self.config.decoding)])
-        things = torch.where(batch.instance_ids <= batch.last_thing, batch.instance_ids, 0)
-        return label_rows(batch.images, things, found)
+        return found_rows(batch, self.found(model(batch.images)[1], batch))

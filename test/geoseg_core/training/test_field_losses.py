@@ -31,7 +31,7 @@ def test_cells_have_the_number_of_their_thing():
 
 def test_each_thing_is_drawn_as_often_however_large_it_is():
     torch.manual_seed(0)
-    cells, known = drawn_cells(truth_of([0] * 50 + [1] * 48 + [2] * 2, [0] * 100), 4000)
+    cells, known = drawn_cells(thing_numbers(truth_of([0] * 50 + [1] * 48 + [2] * 2, [0] * 100)), 4000)
     assert known.tolist() == [[True] * 4000, [False] * 4000]
     assert (cells[0] >= 50).all()
     assert float((cells[0] >= 98).float().mean()) == pytest.approx(0.5, abs=0.04)
