@@ -14,6 +14,7 @@ what it says after each layer is wanted, too.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,21 +26,45 @@ from geoseg_core.layers.products import attend
 
 
 @dataclass(frozen=True, eq=False)
+class DrawnCells:
+    """Cells of the masks of all views, the same ones for all scenes.
+
+    Attributes:
+        numbers: (N,) int64, places in the flat masks V * h * w.
+        size: (h, w) of the whole masks.
+    """
+
+    numbers: Tensor
+    size: tuple[int, int]
+
+    def of(self, maps: Tensor) -> Tensor:
+        """(B, C, V, h, w) -> (B, C, 1, 1, N): these cells as one view of one row."""
+        return maps.flatten(2)[..., self.numbers][:, :, None, None]
+
+
+@dataclass(frozen=True, eq=False)
 class QueryOutput:
     """What the queries say of B scenes of V views.
 
     Attributes:
         class_logits: (B, Q, K + 1) of the classes and, last, of no object.
-        mask_logits: (B, Q, V, h, w)
+        mask_logits: (B, Q, V, h, w), or (B, Q, 1, 1, N) of drawn cells alone.
         view_shares: (L, B, Q, V) how much of its attention each query gave to each view, in each layer that was looked
             at; None where nobody asked.
         earlier: what the queries would have said after each layer before the last; empty where nobody asked.
+        drawn: the cells that the masks are of; None: all.
     """
 
     class_logits: Tensor
     mask_logits: Tensor
     view_shares: Tensor | None = None
     earlier: tuple["QueryOutput", ...] = ()
+    drawn: DrawnCells | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the whole masks."""
+        return self.drawn.size if self.drawn else (self.mask_logits.shape[-2], self.mask_logits.shape[-1])
 
 
 class CrossAttention(nn.Module):
@@ -99,7 +124,7 @@ class QueryDecoder(nn.Module):
         self.mask_head = Mlp(config.width, config.width, config.features)
 
     def forward(
-        self, tokens: Mapping[int, Tensor], features: Tensor, shares: bool = False, steps: bool = True
+        self, tokens: Mapping[int, Tensor], features: Tensor, shares: bool = False, steps: bool = True, cells: int = 0
     ) -> QueryOutput:
         """Classes and masks.
 
@@ -108,6 +133,7 @@ class QueryDecoder(nn.Module):
             features: (B, V, D, h, w)
             shares: whether to say how the attention is spread over the views, which takes the slow way through it.
             steps: whether to say with it what the queries would have said after each layer.
+            cells: masks at so many cells of all views alone, drawn anew; 0, or more than there are: at all.
 
         Raises:
             BadInput: layers that are missing, or shapes that do not fit each other or the configuration.
@@ -120,19 +146,27 @@ class QueryDecoder(nn.Module):
             if share is not None:
                 spread.append(share)
                 passed.append(queries)
+        maps = features.transpose(1, 2)
+        drawn = drawn_cells(maps, cells) if 0 < cells < maps[0, 0].numel() else None
+        read = partial(self._read, maps=drawn.of(maps) if drawn else maps, drawn=drawn)
         if not shares:
-            return self._read(queries, features, None, ())
+            return read(queries, shares=None, earlier=())
         along = torch.stack(spread)
-        earlier = tuple(self._read(each, features, along, ()) for each in passed[:-1]) if steps else ()
-        return self._read(queries, features, along, earlier)
+        earlier = tuple(read(each, shares=along, earlier=()) for each in passed[:-1]) if steps else ()
+        return read(queries, shares=along, earlier=earlier)
 
     def _read(
-        self, queries: Tensor, features: Tensor, shares: Tensor | None, earlier: tuple[QueryOutput, ...]
+        self,
+        queries: Tensor,
+        maps: Tensor,
+        drawn: DrawnCells | None,
+        shares: Tensor | None,
+        earlier: tuple[QueryOutput, ...],
     ) -> QueryOutput:
-        """What queries (B, Q, D) say."""
+        """What queries (B, Q, C) say, with masks at the places of maps (B, D, V, h, w)."""
         queries = self.norm(queries)
-        masks = torch.einsum("bqd,bvdhw->bqvhw", self.mask_head(queries), features)
-        return QueryOutput(self.class_head(queries), masks, shares, earlier)
+        masks = (self.mask_head(queries) @ maps.flatten(2)).unflatten(2, maps.shape[2:])
+        return QueryOutput(self.class_head(queries), masks, shares, earlier, drawn)
 
     def _check(self, tokens: Mapping[int, Tensor], features: Tensor) -> None:
         config = self.config
@@ -153,3 +187,9 @@ class QueryDecoder(nn.Module):
                     f"expected token layer {number} (B, V, P, {config.token_width}) with (B, V) = "
                     f"{tuple(features.shape[:2])} as the features, got {shape}; take both of one network"
                 )
+
+
+def drawn_cells(maps: Tensor, count: int) -> DrawnCells:
+    """`count` cells of maps (B, D, V, h, w), drawn at random."""
+    numbers = torch.randperm(maps[0, 0].numel(), device=maps.device)[:count]
+    return DrawnCells(numbers, (maps.shape[-2], maps.shape[-1]))

@@ -86,18 +86,24 @@ class SegVggt(Vggt):
         frame_chunk: int = FRAME_CHUNK,
         shares: bool = False,
         steps: bool = False,
+        cells: int = 0,
     ) -> SegVggtOutput:
-        """As `Vggt`, and what the object queries say; `shares` and `steps` as in `QueryDecoder`."""
+        """As `Vggt`, and what the object queries say; `shares`, `steps` and `cells` as in `QueryDecoder`."""
         layers = sorted({*keep_layers, *self.layers_of_queries()})
         output = super().forward(images, heads, queries_px, layers, frame_chunk)
-        return SegVggtOutput(**vars(output), queries=self.instances(output.tokens, frame_chunk, shares, steps))
+        return SegVggtOutput(**vars(output), queries=self.instances(output.tokens, frame_chunk, shares, steps, cells))
 
     def layers_of_queries(self) -> set[int]:
         """The token layers that `instances` reads."""
         return {*self.config.queries.layers, *self.config.feature_head.layers}
 
     def instances(
-        self, tokens: TokenLayers, frame_chunk: int = FRAME_CHUNK, shares: bool = False, steps: bool = False
+        self,
+        tokens: TokenLayers,
+        frame_chunk: int = FRAME_CHUNK,
+        shares: bool = False,
+        steps: bool = False,
+        cells: int = 0,
     ) -> QueryOutput:
         """What the object queries say of token layers."""
         config = self.config
@@ -106,5 +112,5 @@ class SegVggt(Vggt):
             features = self._dense(self.feature_head, tokens, config.feature_head.layers, frame_chunk)
         # The second half: tokens after the global attention.
         after_global = {number: tokens.layers[number][..., config.width :] for number in config.queries.layers}
-        output: QueryOutput = self.decoder(after_global, features, shares, steps)
+        output: QueryOutput = self.decoder(after_global, features, shares, steps, cells)
         return output

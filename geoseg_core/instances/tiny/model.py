@@ -138,15 +138,18 @@ class TinyInstances(nn.Module):
         self.detail = Detail(fine, config.detail, sum(self.parts))
         self.decoder = QueryDecoder(config.queries)
 
-    def forward(self, given: InstanceInput, shares: bool = False) -> tuple[QueryOutput, InstanceField]:
-        """Both; `shares` as in `QueryDecoder`."""
+    def forward(
+        self, given: InstanceInput, shares: bool = False, cells: int = 0
+    ) -> tuple[QueryOutput, InstanceField]:
+        """Both; `shares` and `cells` as in `QueryDecoder`."""
         features, field, things, tokens = self._read(given)
-        return self._queries(given, features, tokens, shares), InstanceField(F.normalize(field, dim=2), things)
+        queries = self._queries(given, features, tokens, shares, cells)
+        return queries, InstanceField(F.normalize(field, dim=2), things)
 
     def queries(self, given: InstanceInput) -> QueryOutput:
         """The queries alone."""
         features, _, _, tokens = self._read(given)
-        return self._queries(given, features, tokens, False)
+        return self._queries(given, features, tokens)
 
     def field(self, given: InstanceInput) -> InstanceField:
         """The field alone."""
@@ -173,9 +176,11 @@ class TinyInstances(nn.Module):
         features, field, things = drawn.unflatten(0, maps.shape[:2]).split(self.parts, dim=2)
         return features, field.float(), things[:, :, 0].float(), tokens
 
-    def _queries(self, given: InstanceInput, features: Tensor, tokens: Tensor, shares: bool) -> QueryOutput:
+    def _queries(
+        self, given: InstanceInput, features: Tensor, tokens: Tensor, shares: bool = False, cells: int = 0
+    ) -> QueryOutput:
         layers = dict(enumerate((*given.tokens.unbind(2), tokens)))
-        output: QueryOutput = self.decoder(layers, features, shares)
+        output: QueryOutput = self.decoder(layers, features, shares, cells=cells)
         return output
 
 

@@ -35,7 +35,7 @@ class InstanceLossConfig:
                                "show its thing", low=0.0)  # fmt: skip
     attention_cost: bool = setting(True, "whether that divergence is a part of the cost of matching, too")
     deep: float = setting(1.0, "share of the same losses after each layer before the last, together", low=0.0)
-    points: int = setting(8192, "cells of all views, drawn anew for each batch, at which masks are compared", low=1)
+    points: int = setting(8192, "cells of all views, drawn anew for each batch, at which masks are compared; 0: all")
     least_px: int = setting(24, "pixels of a thing in all views together, at least", "px", 1)
 
 
@@ -98,12 +98,13 @@ def instance_losses(output: QueryOutput, truth: InstanceTruth, weights: Instance
     Raises:
         BadInput: an output without the attention's shares of the views, or masks of another size than the truth's.
     """
-    if output.mask_logits.shape[2:] != truth.masks.shape[2:]:
+    if output.size != truth.masks.shape[3:]:
         raise BadInput(
-            f"expected masks of queries (V, h, w) = {tuple(truth.masks.shape[2:])} as the true ones, got "
-            f"{tuple(output.mask_logits.shape[2:])}; make the truth of their size"
+            f"expected masks of queries (h, w) = {tuple(truth.masks.shape[3:])} as the true ones, got {output.size}; "
+            "make the truth of their size"
         )
-    output, truth = _at_points(output, truth, weights.points)
+    if output.drawn:
+        truth = replace(truth, masks=output.drawn.of(truth.masks))
     matches = matched(matching_costs(output, truth, weights), truth.known)
     parts = _said(output, truth, weights, matches)
     parts["attention"] = parts["classes"].new_zeros(())
@@ -116,20 +117,6 @@ def instance_losses(output: QueryOutput, truth: InstanceTruth, weights: Instance
         summed = [torch.stack(list(_said(each, truth, weights, pairs).values())).sum() for each, pairs in steps]
         parts["deep"] = weights.deep * torch.stack(summed).mean()
     return {"total": torch.stack(list(parts.values())).sum(), **parts}
-
-
-def _at_points(output: QueryOutput, truth: InstanceTruth, count: int) -> tuple[QueryOutput, InstanceTruth]:
-    """The same with masks at `count` cells (1, 1, count) drawn from all; as they are where there are no more."""
-    cells = truth.masks[0, 0].numel() if truth.masks.shape[1] else 0
-    if cells <= count:
-        return output, truth
-    drawn = torch.randperm(cells, device=truth.masks.device)[:count]
-
-    def of(masks: Tensor) -> Tensor:
-        return masks.flatten(2)[..., drawn][:, :, None, None]
-
-    earlier = tuple(replace(each, mask_logits=of(each.mask_logits)) for each in output.earlier)
-    return replace(output, mask_logits=of(output.mask_logits), earlier=earlier), replace(truth, masks=of(truth.masks))
 
 
 def _said(

@@ -75,15 +75,15 @@ class SegVggtTask(VggtTask):
 
     def run(self, model: nn.Module, images: Tensor, queries_px: Tensor, training: bool) -> SegVggtOutput:
         """What geometry and queries say, in training with the attention's shares of the views."""
-        steps = training and self.config.instances.deep > 0
-        output: SegVggtOutput = model(images, heads=self.heads, queries_px=queries_px, shares=training, steps=steps)
+        weights = self.config.instances
+        said = {"shares": True, "steps": weights.deep > 0, "cells": weights.points} if training else {}
+        output: SegVggtOutput = model(images, heads=self.heads, queries_px=queries_px, **said)
         return output
 
     def further_losses(self, model: nn.Module, output: VggtOutput, batch: Sample) -> dict[str, Tensor]:
         """Of the queries' classes, masks and attention."""
         queries, weights = said_by_queries(output), self.config.instances
-        size = (queries.mask_logits.shape[-2], queries.mask_logits.shape[-1])
-        truth = instance_truth(batch, size, weights.least_px, self.config.model.queries.classes)
+        truth = instance_truth(batch, queries.size, weights.least_px, self.config.model.queries.classes)
         parts = instance_losses(queries, truth, weights)
         return {name: value for name, value in parts.items() if name != "total"}
 

@@ -104,7 +104,7 @@ class TinyInstancesTask(SourceTask):
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
         """Losses of the queries' classes, masks and attention, and of the field."""
         assert isinstance(batch, SeenSample)
-        queries, instance_field = model(batch.given, shares=True)
+        queries, instance_field = model(batch.given, shares=True, cells=self.config.loss.points)
         return self.losses_of(queries, instance_field, batch)
 
     def metrics(self, model: nn.Module, batch: Sample) -> dict[str, float]:
@@ -123,8 +123,7 @@ class TinyInstancesTask(SourceTask):
     def losses_of(self, queries: QueryOutput, instance_field: InstanceField, batch: Sample) -> dict[str, Tensor]:
         """The losses of what both say, and "total"."""
         with torch.autocast(batch.images.device.type, enabled=False):
-            size = (queries.mask_logits.shape[-2], queries.mask_logits.shape[-1])
-            truth = instance_truth(batch, size, self.config.loss.least_px)
+            truth = instance_truth(batch, queries.size, self.config.loss.least_px)
             parts = instance_losses(queries, truth, self.config.loss)
             of_field = field_losses(instance_field, truth, self.config.field_loss)
             return parts | of_field | {"total": parts["total"] + of_field["total"]}

@@ -45,9 +45,11 @@ class JointNetwork(nn.Module):
         super().__init__()
         self.encoder, self.instances = encoder, instances
 
-    def forward(self, images: Tensor, shares: bool = False) -> tuple[TinyOutput, QueryOutput, InstanceField]:
+    def forward(
+        self, images: Tensor, shares: bool = False, cells: int = 0
+    ) -> tuple[TinyOutput, QueryOutput, InstanceField]:
         output = self.encoder(images, range(self.encoder.config.aggregator.depth))
-        queries, instance_field = self.instances(InstanceInput.of(images, output), shares)
+        queries, instance_field = self.instances(InstanceInput.of(images, output), shares, cells)
         return output, queries, instance_field
 
 
@@ -88,7 +90,7 @@ class TinyJointTask(TinyInstancesTask):
 
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
         """Losses of the instances and, where the geometry network is adapted, of the geometry."""
-        output, queries, instance_field = model(batch.images, shares=True)
+        output, queries, instance_field = model(batch.images, shares=True, cells=self.config.loss.points)
         parts = self.losses_of(queries, instance_field, batch)
         if not self.config.lora.rank:
             return parts

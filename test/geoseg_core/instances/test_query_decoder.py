@@ -35,8 +35,8 @@ def images(batch=1, views=3, seed=0):
 
 
 @torch.no_grad()
-def said(encoder, decoder, shown, shares=True):
-    return decoder(*given(encoder, shown, decoder.config.layers), shares)
+def said(encoder, decoder, shown, shares=True, cells=0):
+    return decoder(*given(encoder, shown, decoder.config.layers), shares, cells=cells)
 
 
 def given(encoder, shown, layers=(0, 1, 2)):
@@ -114,6 +114,17 @@ def test_what_is_said_early_is_what_fewer_layers_say(encoder, decoder):
     alone = said(encoder, shorter, images())
     assert torch.allclose(output.earlier[1].mask_logits, alone.mask_logits, atol=1e-5)
     assert torch.allclose(output.earlier[1].class_logits, alone.class_logits, atol=1e-5)
+
+
+@torch.no_grad()
+def test_masks_at_drawn_cells_are_those_of_the_whole_masks(encoder, decoder):
+    whole, drawn = said(encoder, decoder, images()), said(encoder, decoder, images(), cells=10)
+    assert drawn.mask_logits.shape[2:] == (1, 1, 10) and drawn.size == whole.size == tuple(whole.mask_logits.shape[3:])
+    assert len(set(drawn.drawn.numbers.tolist())) == 10
+    for some, full in zip((drawn, *drawn.earlier), (whole, *whole.earlier), strict=True):
+        assert torch.allclose(some.mask_logits, drawn.drawn.of(full.mask_logits), atol=1e-5)
+    enough = said(encoder, decoder, images(), cells=10**6)
+    assert enough.drawn is None and torch.equal(enough.mask_logits, whole.mask_logits)
 
 
 @torch.no_grad()

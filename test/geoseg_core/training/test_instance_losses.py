@@ -8,7 +8,7 @@ import torch
 
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
-from geoseg_core.instances.queries.model import QueryOutput
+from geoseg_core.instances.queries.model import DrawnCells, QueryOutput
 from geoseg_core.training.losses.instance_truth import InstanceTruth, instance_truth
 from geoseg_core.training.losses.instances import (
     InstanceLossConfig,
@@ -127,15 +127,19 @@ def test_without_the_attention_in_the_cost_masks_alone_decide():
     assert matched(matching_costs(output, truth, ONES), truth.known).queries.tolist() == [1]
 
 
-def test_masks_are_compared_at_as_many_cells_as_are_asked_for():
-    torch.manual_seed(0)
-    truth, output = truth_of([[0, 1], [3]]), undecided(queries=3)
-    # Logits that make every cell of every query cost the same: any part of the cells tells what all do.
-    parts = instance_losses(output, truth, replace(ONES, points=3, dice=0.0))
-    whole = instance_losses(output, truth, replace(ONES, points=4, dice=0.0))
-    assert float(parts["bce"]) == pytest.approx(float(whole["bce"])) == pytest.approx(math.log(2))
-    sure = sure_of(truth, 3, (0, 1))
-    assert float(instance_losses(sure, truth, replace(ONES, points=1))["bce"]) == pytest.approx(0, abs=1e-5)
+def test_masks_are_compared_at_the_drawn_cells_alone():
+    # The thing has cells 1 and 2 of four. The query has logit 20 at cell 0, which is wrong, and knows no more.
+    truth, output = truth_of([[1, 2]]), undecided(queries=1)
+    output.mask_logits[0, 0, 0, 0, 0] = 20.0
+
+    def bce(*cells):
+        drawn = DrawnCells(torch.tensor(cells), (1, 2))
+        parts = instance_losses(replace(output, mask_logits=drawn.of(output.mask_logits), drawn=drawn), truth, ONES)
+        return float(parts["bce"])
+
+    assert bce(1, 2) == pytest.approx(math.log(2))
+    assert bce(2, 0) == pytest.approx((math.log(2) + 20) / 2)
+    assert bce(3, 2, 1, 0) == pytest.approx(float(instance_losses(output, truth, ONES)["bce"]))
 
 
 def test_each_thing_gets_the_query_that_is_it():
@@ -246,5 +250,5 @@ def test_what_cannot_be_compared_is_refused():
     silent = QueryOutput(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2, 1, 2))
     with pytest.raises(BadInput, match="shares=True"):
         instance_losses(silent, truth_of([[0]]), ONES)
-    with pytest.raises(BadInput, match=r"\(2, 1, 2\) as the true ones, got \(2, 2, 2\)"):
+    with pytest.raises(BadInput, match=r"\(1, 2\) as the true ones, got \(2, 2\)"):
         instance_losses(QueryOutput(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2, 2, 2)), truth_of([[0]]), ONES)
