@@ -84,8 +84,8 @@ class TinyInstancesTask(SourceTask):
         self._reused: Reused | None = None
 
     def model(self) -> TinyInstances:
-        """A new model."""
-        return TinyInstances(self.config.model)
+        """A new model; its convolutions are quicker on CPUs with the channels last."""
+        return TinyInstances(self.config.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def stored(self) -> dict[str, str]:
         """The sizes of the network."""
