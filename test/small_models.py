@@ -1,5 +1,7 @@
 """Small models with random weights, for tests that need no published numbers."""
 
+from dataclasses import replace
+
 import torch
 
 from geoseg_core.geometry.pi3.config import (
@@ -79,8 +81,8 @@ def small_iggt() -> Iggt:
     return stirred(Iggt(IGGT))
 
 
-def small_segvggt() -> SegVggt:
-    return stirred(SegVggt(SEGVGGT))
+def small_segvggt(classes: int = 1) -> SegVggt:
+    return stirred(SegVggt(replace(SEGVGGT, queries=replace(SEGVGGT.queries, classes=classes))))
 
 
 def small_pi3() -> Pi3:

@@ -45,6 +45,8 @@ COLUMNS = {
     "points.ap50": "AP50",
     "points.ap25": "AP25",
     "points_without_vote.ap50": "no vote AP50",
+    "points_by_class.ap": "by class AP",
+    "points_by_class.ap50": "by class AP50",
     "t_miou": "T-mIoU",
     "t_sr": "T-SR",
     "half_share": "half",
@@ -123,8 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(f"{word}: {each}" for each in score.refusals[:5]), end="\n" if score.refusals else "")
         reports[word] = score.report() | (measured if word != MEASURED else {})
     measuring.finish(arguments, data.name, data.measured, "instances", COLUMNS, reports)
-    print("\n".join([*depth_lines(measured), "no figures by class: what is found has none"]))
-    print("\n".join(published_lines(data.name, reports)))
+    print("\n".join([*depth_lines(measured), *class_lines(reports), *published_lines(data.name, reports)]))
     return 0
 
 
@@ -214,6 +215,12 @@ def open_bag(path: str, views: int | None, sets: int) -> SceneData:
     samples = RosbagSamples(path, reader, sets, all_ids=True)
     others = frozenset(each.id for each in samples.sequence.objects if each.role != "object")
     return SceneData(Path(path).name, len(samples), samples.__getitem__, others)
+
+
+def class_lines(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Why there are no figures by class, for each method that has none."""
+    reasons = {word: report["points_by_class"].get("reason") for word, report in reports.items()}
+    return [f"{word}: no figures by class, since {reason}" for word, reason in reasons.items() if reason]
 
 
 def depth_lines(measured: Mapping[str, Mapping[str, float]]) -> list[str]:

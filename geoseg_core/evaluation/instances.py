@@ -66,8 +66,18 @@ class RankedPredictions:
         self.truth_count = 0
         self._ranked: dict[float, list[tuple[float, bool]]] = {each: [] for each in thresholds}
 
-    def add(self, counts: Overlap, things: Iterable[int], scores: Mapping[int, float]) -> np.ndarray:
+    def add(
+        self,
+        counts: Overlap,
+        things: Iterable[int],
+        scores: Mapping[int, float],
+        void_px: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Count one set; `things` are the ids that may be truths, `scores` those of predicted ids (1 where unknown).
+
+        Args:
+            void_px: (P,) pixels of each prediction where nothing is evaluated; with them ScanNet's own rule says which
+                predictions are left out.
 
         Returns:
             (T,) bool: which of the true ids are truths.
@@ -80,6 +90,8 @@ class RankedPredictions:
         excused = _excused(counts, truths)
         for threshold, ranked in self._ranked.items():
             taken = match(iou[:, usable], confidence[usable], threshold)
+            if void_px is not None:
+                excused = _void(counts, truths, void_px, threshold)
             kept = (taken >= 0) | ~excused[usable]
             ranked += zip(confidence[usable][kept].tolist(), (taken[kept] >= 0).tolist(), strict=True)
         return truths
@@ -157,6 +169,14 @@ def _excused(counts: Overlap, truths: np.ndarray) -> np.ndarray:
     ignored = shared[~truths].sum(0) > 0.5 * counts.predicted_px.sum(0)
     swallows = shared[truths] > SWALLOWED_SHARE * counts.truth_px.sum(0)[truths][:, None]
     return ignored & ~swallows.any(0)
+
+
+def _void(counts: Overlap, truths: np.ndarray, void_px: np.ndarray, threshold: float) -> np.ndarray:
+    """(P,) bool: fitting no truth, and with more than the threshold's share of its pixels on void or on things that are
+    too small."""
+    ignored = void_px + counts.shared_px.sum(0)[~truths].sum(0)
+    fits = (counts.iou()[truths] > threshold).any(0)
+    return np.asarray(~fits & (ignored > threshold * counts.predicted_px.sum(0)))
 
 
 def track_figures(

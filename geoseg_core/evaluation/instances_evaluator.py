@@ -3,8 +3,8 @@
 Average precision is that of ScanNet, class-agnostic, on points: AP is the mean over the thresholds of intersection over
 union from 0.50 to 0.95 in steps of 0.05, AP50 and AP25 are those at 0.5 and 0.25, and the predictions of all scenes are
 ranked together. evaluation/instances.py says which predictions count, instance_points.py how label images come to
-points, superpoints.py what votes, and instance_tracks.py what T-mIoU, T-SR and mean IoU are. There is no figure by
-class: what is found here has none.
+points, superpoints.py what votes, and instance_tracks.py what T-mIoU, T-SR and mean IoU are. Where the truth
+has classes and what is found has them too, instance_classes.py gives the same figures by class.
 
 A scene that is refused, by the encoder or by the method, counts as if nothing was found.
 """
@@ -20,6 +20,7 @@ from geoseg_core.config import setting
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
 from geoseg_core.evaluation.geometry import depth_errors
+from geoseg_core.evaluation.instance_classes import ClassPredictions
 from geoseg_core.evaluation.instance_points import ScenePoints, scene_points
 from geoseg_core.evaluation.instance_tracks import ObjectTrack, assigned_ious, object_tracks
 from geoseg_core.evaluation.instances import RankedPredictions
@@ -45,10 +46,12 @@ class InstancesEvaluationConfig:
 
 @dataclass(frozen=True, eq=False)
 class SceneTruth:
-    """What is true of a scene: label images, ids that may be truths, the cloud and its superpoints."""
+    """What is true of a scene: label images, ids that may be truths, the class of each that has one, the cloud and its
+    superpoints."""
 
     labels: list[np.ndarray]
     things: list[int]
+    classes: dict[int, int]
     cloud: ScenePoints
     pieces: np.ndarray
 
@@ -86,6 +89,7 @@ class InstancesScore:
         self.config = config
         self.pixels = RankedPredictions((0.25, 0.5), config.least_px)
         self.points, self.voted = (RankedPredictions(THRESHOLDS, config.least_points) for _ in range(2))
+        self.classes, self.named = ClassPredictions(THRESHOLDS, config.least_points), True
         self.tracks: list[ObjectTrack] = []
         self.flat_ious: list[float] = []
         self.solid_ious: list[float] = []
@@ -105,13 +109,19 @@ class InstancesScore:
         solid = overlap([truth.cloud.ids[None]], [labels[None]])
         self.solid_ious += assigned_ious(solid, self.points.add(solid, truth.things, scores)).tolist()
         by_pieces = voted(labels, truth.pieces)[None]
-        self.voted.add(overlap([truth.cloud.ids[None]], [by_pieces]), truth.things, scores)
+        after_vote = overlap([truth.cloud.ids[None]], [by_pieces])
+        self.voted.add(after_vote, truth.things, scores)
+        if found.classes is None:
+            self.named = False
+        else:
+            self.classes.add(after_vote, truth.classes, scores, dict(enumerate(found.classes.tolist(), start=1)))
 
     def report(self) -> dict[str, Any]:
         """The figures of the scenes so far; None where no truth was seen."""
         return {
             "points": precision(self.voted),
             "points_without_vote": precision(self.points),
+            "points_by_class": self.by_class(),
             "pixels": {"ap50": self.pixels.average_precision(0.5), "ap25": self.pixels.average_precision(0.25)},
             "t_miou": mean(each.t_miou for each in self.tracks),
             "t_sr": mean(each.t_sr for each in self.tracks),
@@ -125,8 +135,20 @@ class InstancesScore:
             "seconds_median": float(np.median(self.seconds)) if self.seconds else None,
         }
 
+    def by_class(self) -> dict[str, Any]:
+        """Means over the classes that are among the truths, and the figures of each; without any the reason."""
+        table = {
+            str(number): precision(ranked) | {"things": ranked.truth_count}
+            for number, ranked in sorted(self.classes.ranked.items())
+            if self.named and ranked.truth_count
+        }
+        means = {name: mean(each[name] for each in table.values()) for name in ("ap", "ap50", "ap25")}
+        if table:
+            return means | {"classes": table}
+        return means | {"reason": "no true thing has a class" if self.named else "what is found has no class"}
 
-def precision(ranked: RankedPredictions) -> dict[str, float | None]:
+
+def precision(ranked: RankedPredictions) -> dict[str, Any]:
     """AP, AP50 and AP25."""
     strict = [ranked.average_precision(threshold) for threshold in STRICT]
     ap = mean(each for each in strict if each is not None)
@@ -192,7 +214,17 @@ def scene_truth(sample: Sample, config: InstancesEvaluationConfig, no_things: fr
     assert sample.instance_ids is not None
     labels = list(sample.instance_ids.cpu().numpy())
     ids = set(np.unique(np.stack(labels)).tolist()) - no_things
-    return SceneTruth(labels, [each for each in ids if 0 < each <= sample.last_thing], cloud, superpoints(cloud))
+    things = [each for each in ids if 0 < each <= sample.last_thing]
+    return SceneTruth(labels, things, classes_of(sample, things), cloud, superpoints(cloud))
+
+
+def classes_of(sample: Sample, things: Iterable[int]) -> dict[int, int]:
+    """The class id that most pixels of each thing have, of those that have one."""
+    if sample.instance_ids is None or sample.class_ids is None:
+        return {}
+    ids, classes = sample.instance_ids.cpu().numpy(), sample.class_ids.cpu().numpy()
+    found = {each: int(np.bincount(classes[ids == each]).argmax()) for each in things}
+    return {each: number for each, number in found.items() if number}
 
 
 def attempt(make: Callable[[Any], Any], given: Any) -> tuple[Any, str]:
@@ -214,4 +246,4 @@ def depth_of(scene: EncodedScene | None, sample: Sample) -> tuple[float, float]:
 def nothing(truth: SceneTruth) -> FoundThings:
     """No things in the views of a scene."""
     labels = tuple(np.zeros(each.shape, np.uint16) for each in truth.labels)
-    return FoundThings(labels, np.zeros(0), np.zeros((0, 0), np.float32))
+    return FoundThings(labels, np.zeros(0), np.zeros((0, 0), np.float32), np.zeros(0, np.int64))

@@ -40,6 +40,12 @@ class Overlap:
         """(T, P) intersection over union with the masks of all views taken jointly."""
         return _ratio(self.shared_px.sum(0), self.truth_px.sum(0), self.predicted_px.sum(0))
 
+    def part(self, truths: np.ndarray, predictions: np.ndarray) -> "Overlap":
+        """Those of some truths (T,) bool and predictions (P,) bool alone."""
+        shared = self.shared_px[:, truths][:, :, predictions]
+        ids = self.truth_ids[truths], self.predicted_ids[predictions]
+        return Overlap(*ids, shared, self.truth_px[:, truths], self.predicted_px[:, predictions])
+
     def view_iou(self) -> np.ndarray:
         """(V, T, P) intersection over union, each view for itself."""
         return _ratio(self.shared_px, self.truth_px, self.predicted_px)

@@ -20,11 +20,14 @@ class FoundThings:
         labels: per view (H, W) uint16 at the pixels of its image: k + 1 where thing k is, 0 where none is.
         scores: (K,) from 0 to 1.
         looks: (K, D) float32 of length one, what each looks like; alike for the same thing in another set.
+        classes: (K,) int64 class ids, as in `Sample.class_ids` of the data that the finder learned from, 0 = none;
+            None where it names no classes.
     """
 
     labels: tuple[np.ndarray, ...]
     scores: np.ndarray
     looks: np.ndarray
+    classes: np.ndarray | None = None
 
 
 class InstanceFinder(Protocol):
@@ -41,13 +44,17 @@ class InstanceFinder(Protocol):
 
 
 def ranked_things(
-    labels: np.ndarray, scores: np.ndarray, looks: np.ndarray, placements: "Sequence[Placement]"
+    labels: np.ndarray,
+    scores: np.ndarray,
+    looks: np.ndarray,
+    placements: "Sequence[Placement]",
+    classes: np.ndarray | None = None,
 ) -> FoundThings:
     """Things in labels (V, h, w) of the network's input, from 1, at the pixels of the images: the best score first, and
     without those that have no pixel there.
 
     Args:
-        scores: (K,); looks: (K, D).
+        scores: (K,); looks: (K, D); classes: (K,), if there are any.
     """
     images = [place.nearest_to_source(view) for place, view in zip(placements, labels, strict=True)]
     pixels = sum(np.bincount(image.reshape(-1), minlength=len(scores) + 1) for image in images)
@@ -55,4 +62,5 @@ def ranked_things(
     ranked = ranked[np.asarray(pixels)[ranked + 1] > 0]
     numbers = np.zeros(len(scores) + 1, np.uint16)
     numbers[ranked + 1] = np.arange(1, len(ranked) + 1)
-    return FoundThings(tuple(numbers[image] for image in images), scores[ranked], looks[ranked])
+    named = None if classes is None else classes[ranked]
+    return FoundThings(tuple(numbers[image] for image in images), scores[ranked], looks[ranked], named)

@@ -87,7 +87,8 @@ def sighting_of(
     np.add.at(merged.T, place, counts.T)
     table = np.append(0, place + 1).astype(np.uint16)
     labels = tuple(table[image] for image in found.labels)
-    one = FoundThings(labels, found.scores[kept], found.looks[kept])
+    classes = None if found.classes is None else found.classes[kept]
+    one = FoundThings(labels, found.scores[kept], found.looks[kept], classes)
     thing = merged.argmax(axis=1) if len(kept) else np.zeros(0, np.intp)
     return Sighting(scene, one, foreground, thing, cell, distance)
 

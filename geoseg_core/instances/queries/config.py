@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from geoseg_core.config import setting
 
 INSERTIONS = ("all", "early", "late", "interleaved")
+# A class head's class 0 is this class id of the data it learned from, its class 1 the next one; class id 0 is no class.
+FIRST_CLASS = 1
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class QueryConfig:
     heads: int = setting(4, "attention heads", low=1)
     mlp_ratio: float = setting(4.0, "hidden width of the MLPs over the width", low=0.5)
     features: int = setting(64, "channels of the instance features", low=1)
-    classes: int = setting(1, "classes of instances; 1: things, whatever they are", low=1)
+    classes: int = setting(1, "classes of instances, the class ids of the data from 1 on; 1: things, whatever they are",
+                           low=1)  # fmt: skip
     insertion: str = setting("all", "layers that the queries look at: all, the first or the last half, or every second "
                              "one up to the last", choices=INSERTIONS)  # fmt: skip
 

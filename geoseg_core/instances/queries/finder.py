@@ -8,7 +8,7 @@ from torch import Tensor
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.geometry.vggt.aggregator import TokenLayers
 from geoseg_core.instances.finder import FoundThings, ranked_things
-from geoseg_core.instances.queries.config import QueryDecodingConfig
+from geoseg_core.instances.queries.config import FIRST_CLASS, QueryDecodingConfig
 from geoseg_core.instances.queries.decoding import found_instances
 from geoseg_core.instances.queries.segvggt import SegVggt
 from geoseg_core.instances.vggt_scene import vggt_scene
@@ -24,7 +24,7 @@ class SegVggtQueries:
 
     @torch.inference_mode()
     def find(self, scene: EncodedScene) -> FoundThings:
-        """The things of all views together.
+        """The things of all views together, with classes where the network learned more than one.
 
         Raises:
             BadInput: a scene of another encoder, or of VGGT with other weights.
@@ -34,7 +34,8 @@ class SegVggtQueries:
         found = found_instances(output, inner.placements[0].canvas, self.config)[0]
         scores = found.scores.float().cpu().numpy()
         looks = looks_of(inner.tokens, found.labels, len(scores), model.config.patch)
-        return ranked_things(found.labels.cpu().numpy(), scores, looks, inner.placements)
+        named = (found.classes + FIRST_CLASS).cpu().numpy() if model.config.queries.classes > 1 else None
+        return ranked_things(found.labels.cpu().numpy(), scores, looks, inner.placements, named)
 
 
 def looks_of(tokens: TokenLayers, labels: Tensor, count: int, patch: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
+from geoseg_core.instances.queries.config import FIRST_CLASS
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,6 @@ def _of_scene(
     masks = (covered >= 0.5).float()
     named = torch.zeros_like(found)
     if kinds is not None:
-        named = found.new_tensor([int(kinds[ids == each].mode().values) - 1 for each in found])
+        named = found.new_tensor([int(kinds[ids == each].mode().values) - FIRST_CLASS for each in found])
     kept = (pixels.sum(dim=1) >= least_px) & masks.flatten(1).any(dim=1) & (named >= 0) & (named < classes)
     return found[kept], named[kept], masks[kept], (pixels / pixels.sum(dim=1, keepdim=True))[kept]

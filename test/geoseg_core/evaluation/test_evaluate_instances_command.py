@@ -8,7 +8,7 @@ from published import write_scannet
 from safetensors.torch import save_file
 from scenes import FLOOR, TABLE, WALL
 from small_bag import TRUTHS, write_small_bag
-from small_models import SEGVGGT, small_segvggt
+from small_models import small_segvggt
 
 from geoseg_core.cli import main
 from geoseg_core.commands.evaluate_instances import ReadingConfig, depth_lines, open_bag, open_finder
@@ -34,12 +34,14 @@ def test_worlds_give_tables_a_report_and_pictures(tmp_path, capsys):
     words = ["evaluate-instances", "rgbd", "--data", "worlds:1", "--views", "2", "--moments", "2"]
     assert main([*words, "--out", str(tmp_path / "out"), "--pictures", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "worlds:1: 1 sets of views" in printed and "no figures by class" in printed
+    assert "worlds:1: 1 sets of views" in printed
+    assert "rgbd: no figures by class, since what is found has no class" in printed
     row = next(line for line in printed.splitlines() if line.startswith("rgbd ")).split()
     report = read_report(tmp_path / "out" / "report.json")
     assert report["protocol"] == "instances" and report["method"] == "rgbd" and report["machine"]["cores"] >= 1
     figures = report["instances"]
-    assert row[1:4] + row[5:7] == [
+    assert row[5:7] == ["none", "none"]
+    assert row[1:4] + row[7:9] == [
         f"{each:.3f}" for each in (*figures["points"].values(), figures["t_miou"], figures["t_sr"])
     ]
     assert report["instances"]["t_miou"] > 0.5 and "depth" not in report["instances"]
@@ -47,13 +49,17 @@ def test_worlds_give_tables_a_report_and_pictures(tmp_path, capsys):
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["rgbd_0.png"]
 
 
-def test_vggt_is_measured_with_the_instances_of_its_own_weights(tmp_path):
+def test_vggt_is_measured_with_the_instances_and_classes_of_its_own_weights(tmp_path):
     bag, path = tmp_path / "small", tmp_path / "segvggt.safetensors"
     write_small_bag(bag, 1)
-    save_file(small_segvggt().state_dict(), path, config_metadata(SEGVGGT))
+    model = small_segvggt(classes=2)
+    save_file(model.state_dict(), path, config_metadata(model.config))
     words = ["evaluate-instances", "queries", "--encoder", f"vggt={path}", "--data", str(bag), "--pictures", "0"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
-    assert read_report(tmp_path / "out" / "report.json")["method"] == "queries"
+    report = read_report(tmp_path / "out" / "report.json")
+    by_class = report["instances"]["points_by_class"]
+    assert report["method"] == "queries" and by_class["ap"] is not None
+    assert sum(each["things"] for each in by_class["classes"].values()) == report["instances"]["things"]
     with pytest.raises(BadConfig, match="no FILE with --encoder vggt"):
         open_finder("queries", ReadingConfig(), "cpu", "tiny")
 
@@ -114,10 +120,11 @@ def test_unknown_words_and_bad_numbers_are_refused(words, message, tmp_path, cap
 
 def test_our_rows_stand_below_those_of_the_papers_in_their_units():
     ours = {"points": {"ap": 0.5, "ap50": 0.75, "ap25": None}, "t_miou": 0.625, "depth": {"abs_rel": 0.05}}
+    ours["points_by_class"] = {"ap": 0.25}
     lines = published_lines("worlds:0-9", {"queries": ours})
     mine = [line.removeprefix("* queries, worlds:0-9").split() for line in lines if line.startswith("* queries")]
     assert mine == [
-        ["50.00", "75.00", "-"], ["50.00", "75.00", "-"], ["62.50", "-"], ["0.0500", "-"], ["5.00"],
+        ["50.00", "75.00", "-"], ["25.00", "-", "-"], ["62.50", "-"], ["0.0500", "-"], ["5.00"],
     ]  # fmt: skip
     first = next(line for line in lines if line.startswith("SegVGGT, ScanNetv2"))
     assert first.split()[-3:] == ["62.90", "87.40", "97.40"]

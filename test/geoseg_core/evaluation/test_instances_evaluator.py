@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from wall import TWO_THINGS, found, wall
 
 from geoseg_core.config import build
@@ -70,6 +71,31 @@ def test_every_figure_by_hand():
     assert report["points"] == pytest.approx({"ap": (4 * 1 + 6 * 0.5) / 10, "ap50": 1.0, "ap25": 1.0})
 
 
+def of_classes(classes):
+    """The wall, its things with class ids."""
+    sample = wall()
+    return replace(sample, class_ids=torch.tensor([0, *classes])[sample.instance_ids])
+
+
+def test_figures_by_class_are_means_over_the_classes_of_the_truths():
+    named = replace(half_right("A"), classes=np.array([4, 2]))
+    report = measured(of_classes((4, 2)), named)["points_by_class"]
+    assert report["classes"]["4"] == {"ap": 1.0, "ap50": 1.0, "ap25": 1.0, "things": 1}
+    # B fits at 0.50 to 0.65, as above.
+    assert report["classes"]["2"] == pytest.approx({"ap": 0.4, "ap50": 1.0, "ap25": 1.0, "things": 1})
+    assert (report["ap"], report["ap50"]) == pytest.approx((0.7, 1.0))
+    wrong = measured(of_classes((4, 3)), named)["points_by_class"]
+    assert set(wrong["classes"]) == {"3", "4"} and (wrong["ap"], wrong["ap50"], wrong["ap25"]) == (0.5, 0.5, 0.5)
+
+
+def test_without_classes_there_are_reasons():
+    named, none = replace(half_right("A"), classes=np.array([4, 2])), {"ap": None, "ap50": None, "ap25": None}
+    unnamed = measured(of_classes((4, 2)), half_right("A"))["points_by_class"]
+    assert unnamed == none | {"reason": "what is found has no class"}
+    for sample in (wall(), of_classes((0, 0))):
+        assert measured(sample, named)["points_by_class"] == none | {"reason": "no true thing has a class"}
+
+
 def test_a_better_score_of_the_worse_thing_costs_precision():
     report = measured(wall(), half_right("B"))
     # Above 0.70 B comes first and misses: half of the truths at precision 1/2.
@@ -117,6 +143,8 @@ def test_a_refused_scene_counts_as_if_nothing_was_found():
         scores, (depth,) = evaluate_instances([group], [wall()], CONFIG)
         report = scores["oracle"].report()
         assert (report["points"]["ap25"], report["t_sr"], report["refused"]) == (0.0, 0.0, 1)
+        named, _ = evaluate_instances([group], [of_classes((4, 2))], CONFIG)
+        assert named["oracle"].report()["points_by_class"]["ap"] == 0.0
         assert scores["oracle"].refusals == ["wall: too dark"]
         assert depth.report()["abs_rel"] == pytest.approx(1.0 if group.encode is refuse else 0.0)
 

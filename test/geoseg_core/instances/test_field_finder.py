@@ -82,7 +82,8 @@ def test_things_that_the_image_does_not_show_are_left_out():
     place = replace(vggt_placement((4, 4), side=4, patch=2), offset=(-1, 0))
     labels = np.zeros((1, 4, 4), int)
     labels[0, 3], labels[0, 1], labels[0, 0] = 1, 2, 3
-    found = ranked_things(labels, np.array([0.9, 0.5, 0.7]), np.eye(3, dtype=np.float32), [place])
+    looks = np.eye(3, dtype=np.float32)
+    found = ranked_things(labels, np.array([0.9, 0.5, 0.7]), looks, [place], np.array([8, 5, 7]))
     assert found.scores.tolist() == [0.7, 0.5]
     assert [int(found.labels[0][row, 0]) for row in range(4)] == [0, 1, 2, 0]
-    assert found.looks.tolist() == [[0, 0, 1], [0, 1, 0]]
+    assert found.looks.tolist() == [[0, 0, 1], [0, 1, 0]] and found.classes.tolist() == [7, 5]

@@ -42,6 +42,19 @@ def test_things_have_pixels_in_the_images_and_come_best_first(scene):
     aligned = SegVggtQueries(ALL).find(AlignedScene(scene, scene.views, ScaleState()))
     assert all(map(np.array_equal, found.labels, aligned.labels))
     assert not SegVggtQueries(QueryDecodingConfig(least_score=1.0)).find(scene).scores.size
+    assert found.classes is None, "one class is none"
+
+
+def test_the_class_head_names_the_class_ids_that_it_learned_from_one_on():
+    model = small_segvggt(classes=3)
+    encoder = VggtEncoder(model, VggtEncoderConfig(side=56), tuple(model.layers_of_queries()))
+    bias = list(model.decoder.class_head.parameters())[-1]
+    for number in range(3):
+        with torch.no_grad():
+            bias.copy_(torch.full((4,), -50.0))
+            bias[number] = 50.0
+        found = SegVggtQueries(ALL).find(encoder.encode(frames()))
+        assert found.classes.tolist() == [number + 1] * len(found.scores) and len(found.scores)
 
 
 def test_weights_of_segvggt_make_vggt_answer_queries(tmp_path):
