@@ -72,6 +72,24 @@ def write_scannet(root, name="scene0000_00", frames=4, step=0.1):
     return folder
 
 
+def write_scan(folder, points, segments, groups):
+    """ScanNet's scan of a scene: vertices (N, 3) in grey, their segments, and the segments of each object id."""
+    kind = [(name, "<f4") for name in "xyz"] + [(name, "u1") for name in ("red", "green", "blue", "alpha")]
+    vertices = np.zeros(len(points), kind)
+    for axis, name in enumerate("xyz"):
+        vertices[name] = np.asarray(points)[:, axis]
+    vertices["red"] = vertices["green"] = vertices["blue"] = 51
+    header = ["ply", "format binary_little_endian 1.0", "comment VCGLIB generated", f"element vertex {len(points)}"]
+    header += [f"property {'uchar' if size == 'u1' else 'float'} {name}" for name, size in kind]
+    header += ["element face 1", "property list uchar int vertex_indices", "end_header", ""]
+    face = bytes([3]) + np.array([0, 1, 2], "<i4").tobytes()
+    (folder / f"{folder.name}_vh_clean_2.ply").write_bytes("\n".join(header).encode() + vertices.tobytes() + face)
+    text = json.dumps({"sceneId": folder.name, "segIndices": segments})
+    write_text(folder / f"{folder.name}_vh_clean_2.0.010000.segs.json", text)
+    listed = [{"id": each, "objectId": each, "label": "chair", "segments": owned} for each, owned in groups.items()]
+    write_text(folder / f"{folder.name}.aggregation.json", json.dumps({"segGroups": listed}))
+
+
 def write_scannetpp(root, name="0a5c013435"):
     """Two iPhone frames and two DSLR frames of a wall 2 m away, 0.1 m apart; id 7 in the left half."""
     folder = root / "data" / name

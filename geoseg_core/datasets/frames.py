@@ -12,6 +12,7 @@ import torch
 
 from geoseg_core.datasets.files import read_grey, read_rgb
 from geoseg_core.datasets.sample import Sample
+from geoseg_core.datasets.scan import ScanFiles
 from geoseg_core.datasets.scene_samples import SceneSamples, choose_frames
 from geoseg_core.datasets.sizing import place_image, place_map, placement, stack_floats, stack_images, stack_labels
 from geoseg_core.errors import BadInput
@@ -43,11 +44,13 @@ class FrameScene:
     Attributes:
         class_of: class id of each instance id; None where classes are not known.
         read_labels: file to (H, W) instance ids, 0 = none.
+        scan: the scene's own scan; None where there is none.
     """
 
     frames: tuple[Frame, ...]
     class_of: dict[int, int] | None = None
     read_labels: Callable[[Path], np.ndarray] = field(default=read_grey)
+    scan: ScanFiles | None = None
 
 
 class FrameSamples(SceneSamples[FrameScene]):
@@ -74,6 +77,7 @@ class FrameSamples(SceneSamples[FrameScene]):
             moments=torch.zeros(len(frames)),
             cameras=tuple(frame.name for frame in frames),
             source=f"{name} frames {', '.join(frame.name for frame in frames)}",
+            scan=scene.scan,
         )
 
     def _choose(self, scene: FrameScene, random: np.random.Generator) -> list[Frame]:

@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from geoseg_core.datasets.scan import ScanFiles
 from geoseg_core.errors import BadInput
 from geoseg_core.shapes import check_shape
 
@@ -40,6 +41,8 @@ class Sample:
         cameras: name of the camera of each view ("ego", "exo_1", ...); of a batch, those of its first sample.
         metric: whether lengths are metres.
         source: where it came from, for messages ("worlds seed 7", "scannet scene0000_00").
+        scan: the files of the scan that the scene's benchmark measures on, its ids those of `instance_ids`; a batch has
+            none.
     """
 
     images: Tensor
@@ -53,6 +56,7 @@ class Sample:
     cameras: tuple[str, ...] = ()
     metric: bool = True
     source: str = ""
+    scan: ScanFiles | None = None
 
     @property
     def last_thing(self) -> int:
@@ -104,6 +108,6 @@ def collate(samples: Sequence[Sample]) -> Sample:
             f"expected samples alike in a batch, got {known[0]} from {samples[0].source or 'the first'} and "
             f"{known[other]} from {samples[other].source or f'number {other}'}; crop or drop what differs"
         )
-    stacked = {name: torch.stack([sample.tensors()[name] for sample in samples]) for name in known[0]}
+    stacked: dict[str, Any] = {name: torch.stack([sample.tensors()[name] for sample in samples]) for name in known[0]}
     first = samples[0]
     return Sample(**stacked, cameras=first.cameras, metric=first.metric, source=first.source)

@@ -7,10 +7,15 @@
                      /instance-filt/0.png       8 bits: object id of the aggregation + 1, 0 = none
                      /scene0000_00_vh_clean.aggregation.json (or scene0000_00.aggregation.json)
     ROOT/scannetv2-labels.combined.tsv          raw category to class ids, optional
+    of the scan that the benchmark measures on, optional, of use only together:
+    ROOT/scene0000_00/scene0000_00_vh_clean_2.ply                       vertices in the world of the poses
+                     /scene0000_00_vh_clean_2.0.010000.segs.json        segment of each vertex
+                     /scene0000_00.aggregation.json                     segments of each object
 
 Classes come from the aggregation's labels through the table: column "id" has those of ScanNet200, "nyu40id" those of
 ScanNet. A label that the table does not have, and every label where there is no table, has class 0. Frames without a
-pose, depth or labels are left out. ROOT is the folder that holds the scenes (`scans` in the release).
+pose, depth or labels are left out. The aggregation of `vh_clean` is about another mesh, with the same objects and other
+segments. ROOT is the folder that holds the scenes (`scans` in the release).
 """
 
 from functools import partial
@@ -21,6 +26,7 @@ import numpy as np
 from geoseg_core.datasets.config import ReaderConfig
 from geoseg_core.datasets.files import read_bytes, read_json, read_matrix, subfolders
 from geoseg_core.datasets.frames import Frame, FrameSamples, FrameScene
+from geoseg_core.datasets.scan import ScanFiles
 from geoseg_core.errors import BadInput
 
 TABLE = "scannetv2-labels.combined.tsv"
@@ -59,7 +65,9 @@ def open_scene(folder: Path, table: dict[str, int]) -> FrameScene:
             frames.append(Frame(image.stem, image, files[0], files[1], colour, depth, pose))
     if not frames:
         raise BadInput(f"{folder}: expected color/*.jpg with depth, pose and instance-filt of its number, got none")
-    return FrameScene(tuple(frames), classes_of(folder, table))
+    names = ("_vh_clean_2.ply", "_vh_clean_2.0.010000.segs.json", ".aggregation.json")
+    scan = ScanFiles(*(folder / f"{folder.name}{name}" for name in names))
+    return FrameScene(tuple(frames), classes_of(folder, table), scan=scan if scan.exist() else None)
 
 
 def classes_of(folder: Path, table: dict[str, int]) -> dict[int, int]:

@@ -1,13 +1,14 @@
 """The cloud on which instances are measured, and what label images say of its points.
 
-The cloud is made from the true depth and poses of all views: a point for each voxel that they see, the mean of the
+Where the sample has a scan, as those of ScanNet have, the cloud is its vertices, seen by a view or not, with their ids.
+Otherwise it is made from the true depth and poses of all views: a point for each voxel that they see, the mean of the
 pixels in it that carry the voxel's most frequent id. Found label images are brought to it as SegVGGT does for the
 benchmarks of ScanNet: a point is projected into every view with the true camera, a view sees it where the true depth
 agrees, and what the pixel there carries is that view's vote. It belongs to the thing with the most votes, if these are
 at least half of the views that see it; of equal ones to the thing with the better score.
 
-Departures: the paper's cloud is the benchmark's own scan, also where no view looks; its masks of several queries may
-hold the same pixel, while label images hold one thing a pixel; how it counts views that disagree it does not say.
+Departures: the paper's cloud is always the benchmark's own scan; its masks of several queries may hold the same pixel,
+while label images hold one thing a pixel; how it counts views that disagree it does not say.
 """
 
 from dataclasses import dataclass
@@ -38,8 +39,9 @@ class ScenePoints:
     Attributes:
         points: (N, 3) metres; ids: (N,) 0 = none.
         normals: (N, 3) of length one, NaN where unknown; colours: (N, 3) in [0, 1].
-        voxel_m: edge of the voxels.
+        voxel_m: edge of the voxels; so much may a point of a scan be off the depth of a view.
         views: what sees it.
+        segments: (N,) number of each point's segment; None where the cloud has none of its own.
     """
 
     points: np.ndarray
@@ -48,6 +50,7 @@ class ScenePoints:
     colours: np.ndarray
     voxel_m: float
     views: tuple[PointView, ...]
+    segments: np.ndarray | None = None
 
     def labelled(self, labels: list[np.ndarray]) -> np.ndarray:
         """(N,) ids of found label images (H, W), one for each view; the better a thing's score, the lower its id."""
@@ -64,17 +67,21 @@ class ScenePoints:
 
 
 def scene_points(sample: Sample, voxel_m: float, views: int = 0) -> ScenePoints:
-    """The cloud of the first so many views of a sample, 0 for all.
+    """The cloud of the first so many views of a sample, 0 for all; its scan, where it has one.
 
     Raises:
-        BadInput: the sample lacks depth, cameras or instance ids.
+        BadInput: the sample lacks depth, cameras or instance ids, or its scan is damaged.
     """
     known = (sample.depth, sample.instance_ids, sample.intrinsics, sample.camera_to_world)
     if any(each is None for each in known):
         raise BadInput(f"{sample.source}: expected true depth, cameras and instance ids; take other data")
     depth, ids, intrinsics, poses = (each[: views or None].cpu().numpy() for each in known if each is not None)
-    images = sample.images[: views or None].permute(0, 2, 3, 1).cpu().numpy()
     seen = [PointView(*each) for each in zip(depth, intrinsics.astype(float), poses.astype(float), strict=True)]
+    if sample.scan is not None:
+        scan = sample.scan.read()
+        unknown = np.full(scan.points.shape, np.nan)
+        return ScenePoints(scan.points, scan.ids, unknown, scan.colours, voxel_m, tuple(seen), scan.segments)
+    images = sample.images[: views or None].permute(0, 2, 3, 1).cpu().numpy()
     lifted = [lift(view.depth_m, view.intrinsics, view.camera_to_world) for view in seen]
     flat = np.concatenate([np.concatenate((each, normals(each)), axis=-1).reshape(-1, 6) for each in lifted])
     chosen = np.isfinite(flat[:, 0])

@@ -94,6 +94,7 @@ class InstancesScore:
         self.flat_ious: list[float] = []
         self.solid_ious: list[float] = []
         self.found: list[int] = []
+        self.scans = 0
         self.seconds: list[float] = []
         self.refusals: list[str] = []
 
@@ -101,6 +102,7 @@ class InstancesScore:
         """Count one scene."""
         config, scores = self.config, {number: float(score) for number, score in enumerate(found.scores, start=1)}
         self.found.append(len(found.scores))
+        self.scans += truth.cloud.segments is not None
         flat = overlap(truth.labels, found.labels)
         objects = self.pixels.add(flat, truth.things, scores)
         self.tracks += object_tracks(flat, objects, config.least_px)
@@ -131,6 +133,7 @@ class InstancesScore:
             "things": self.points.truth_count,
             "found": sum(self.found),
             "sets": len(self.found),
+            "scans": self.scans,
             "refused": len(self.refusals),
             "seconds_median": float(np.median(self.seconds)) if self.seconds else None,
         }
@@ -179,7 +182,7 @@ def evaluate_instances(
         a score for each finder, and the depth of each group.
 
     Raises:
-        BadInput: a sample without truth.
+        BadInput: a sample without truth, or with a damaged scan.
     """
     scores = {name: InstancesScore(config) for group in groups for name in group.finders}
     depths = [DepthScore() for _ in groups]
@@ -205,16 +208,16 @@ def evaluate_instances(
 
 
 def scene_truth(sample: Sample, config: InstancesEvaluationConfig, no_things: frozenset[int]) -> SceneTruth:
-    """The truth of a sample.
+    """The truth of a sample. What has fewer than `least_px` pixels in all views together is none, on points neither.
 
     Raises:
-        BadInput: it lacks depth, cameras or instance ids.
+        BadInput: it lacks depth, cameras or instance ids, or its scan is damaged.
     """
     cloud = scene_points(sample, config.voxel_m, config.moment_views)
     assert sample.instance_ids is not None
     labels = list(sample.instance_ids.cpu().numpy())
-    ids = set(np.unique(np.stack(labels)).tolist()) - no_things
-    things = [each for each in ids if 0 < each <= sample.last_thing]
+    shown = np.flatnonzero(np.bincount(np.stack(labels).reshape(-1)) >= config.least_px)
+    things = [each for each in shown.tolist() if 0 < each <= sample.last_thing and each not in no_things]
     return SceneTruth(labels, things, classes_of(sample, things), cloud, superpoints(cloud))
 
 

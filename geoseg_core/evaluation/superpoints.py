@@ -1,9 +1,9 @@
 """Superpoints: a cloud cut into small smooth pieces, whose points vote for one label.
 
-The benchmarks of ScanNet come with segments of their scans, made from the normals of the mesh, and label whole
-segments. Other clouds have none, so pieces are made here, the same way for all data: neighbouring points are of one
-piece where their normals and their colours are alike, and no piece is larger than a cube of a fixed grid. The truth is
-not looked at.
+The scans of ScanNet come with segments, made from the normals of the mesh, and the truth labels whole segments: these
+are the pieces of a cloud that is such a scan. Other clouds have none, so pieces are made here, the same way for all:
+neighbouring points are of one piece where their normals and their colours are alike, and no piece is larger than a cube
+of a fixed grid. The truth is not looked at.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,10 @@ class SuperpointConfig:
 
 
 def superpoints(cloud: ScenePoints, config: SuperpointConfig = SuperpointConfig()) -> np.ndarray:  # noqa: B008 (frozen)
-    """(N,) number of each point's piece, from 0; a point without a normal is a piece of its own."""
+    """(N,) number of each point's piece, from 0: the cloud's own segments, or pieces that are made, in which a point
+    without a normal is alone."""
+    if cloud.segments is not None:
+        return cloud.segments
     count = len(cloud.points)
     if not count:
         return np.zeros(0, np.int64)

@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
-from published import write_scannet
+from published import write_scan, write_scannet
 from safetensors.torch import save_file
 from scenes import FLOOR, TABLE, WALL
 from small_bag import TRUTHS, write_small_bag
@@ -92,11 +93,16 @@ def test_robots_and_tables_of_a_bag_are_no_things(tmp_path):
 
 
 def test_a_dataset_is_measured(tmp_path):
-    write_scannet(tmp_path / "scans", frames=12)
+    folder = write_scannet(tmp_path / "scans", frames=12)
     words = ["evaluate-instances", "rgbd", "--data", f"scannet:{tmp_path / 'scans'}", "--views", "2"]
     assert main([*words, "--out", str(tmp_path / "out"), "--pictures", "0", "--voxel-m", "0.05"]) == 0
-    report = read_report(tmp_path / "out" / "report.json")
-    assert (report["instances"]["sets"], report["instances"]["things"]) == (1, 1)
+    figures = read_report(tmp_path / "out" / "report.json")["instances"]
+    assert (figures["sets"], figures["things"], figures["scans"]) == (1, 1, 0)
+    points = np.stack(np.meshgrid(np.linspace(-1, 1, 21), np.linspace(-0.5, 0.5, 11), 2), axis=-1).reshape(-1, 3)
+    write_scan(folder, points, np.where(points[:, 0] < 0, 4, 6).tolist(), {2: [4]})
+    assert main([*words, "--out", str(tmp_path / "out"), "--pictures", "0", "--voxel-m", "0.05"]) == 0
+    figures = read_report(tmp_path / "out" / "report.json")["instances"]
+    assert (figures["sets"], figures["things"], figures["scans"]) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from published import write_scan
 from wall import TWO_THINGS, found, wall
 
 from geoseg_core.config import build
+from geoseg_core.datasets.scan import ScanFiles
 from geoseg_core.errors import BadInput
 from geoseg_core.evaluation.instances_evaluator import Group, InstancesEvaluationConfig, evaluate_instances
 from geoseg_core.evaluation.instances_pictures import instances_sheet
@@ -132,6 +134,43 @@ def test_what_is_found_on_a_robot_is_left_out_and_on_the_wall_is_not():
     assert (on_robot["points"]["ap"], on_robot["things"]) == (1.0, 1)
     on_wall = measured(wall({1: (0, 1, 2)}), found([0.9, 0.5], (0, right), (1, right)))
     assert on_wall["points"]["ap"] == 0.5
+
+
+def with_scan(folder):
+    """The wall with a scan of ten columns, and of four vertices of thing 2 and four of a third that no view sees; its
+    segments end at columns 3, 5 and 8."""
+    segments = [(7, 7, 7, 2, 2, 5, 5, 5, 1, 1)[column] for _ in range(4) for column in range(10)]
+    points = [[(column - 0.5) * 0.1, (row - 0.5) * 0.1, 1] for row in range(4) for column in range(10)]
+    points += [[9, 0.1 * each, 1] for each in range(8)]
+    write_scan(folder, points, [*segments, *[5] * 4, *[8] * 4], {0: [7], 1: [5], 2: [8]})
+    names = ("_vh_clean_2.ply", "_vh_clean_2.0.010000.segs.json", ".aggregation.json")
+    return replace(wall(), scan=ScanFiles(*(folder / f"{folder.name}{name}" for name in names)))
+
+
+def test_a_scan_is_measured_whole_and_its_own_segments_vote(tmp_path):
+    report = measured(with_scan(tmp_path), half_right("A"))
+    assert (report["scans"], report["things"]) == (1, 2)
+    # B has 16 points, columns 4 to 7; 12 of them are among the 16 of thing 2: IoU 12 / 20, above 0.50 and 0.55.
+    assert report["miou_3d"] == pytest.approx((1 + 12 / 20) / 2)
+    assert report["points_without_vote"]["ap"] == pytest.approx((2 * 1 + 8 * 0.5) / 10)
+    # After the vote B has columns 3 and 4, half of which it had, and all of the thing: 16 of 24, above 0.50 to 0.65.
+    assert report["points"] == pytest.approx({"ap": (4 * 1 + 6 * 0.5) / 10, "ap50": 1.0, "ap25": 1.0})
+    assert measured(wall(), half_right("A"))["scans"] == 0
+
+
+def test_a_thing_that_the_views_hardly_show_is_no_truth(tmp_path):
+    sample = with_scan(tmp_path)
+    sample.instance_ids[0, 0, 3] = 3
+    assert measured(sample, half_right("A"))["things"] == 2
+    sample.instance_ids[0, :, 3] = 3
+    assert measured(sample, half_right("A"))["things"] == 3
+
+
+def test_a_damaged_scan_is_refused(tmp_path):
+    sample = with_scan(tmp_path)
+    sample.scan.mesh.write_bytes(b"ply")
+    with pytest.raises(BadInput, match=r"_vh_clean_2\.ply"):
+        measured(sample, half_right("A"))
 
 
 def test_a_refused_scene_counts_as_if_nothing_was_found():
