@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from geoseg_core.cross_view.union_head.layers import ChannelNorm, Mlp
 from geoseg_core.errors import BadConfig, BadInput
+from geoseg_core.layers.two_way import ChannelNorm, Mlp
 from geoseg_core.memory.config import MemoryConfig
 
 RESIDUAL_SCALE = 1e-6

@@ -1,7 +1,6 @@
 """Blocks of the union head's decoder: fusion of the two views in a bottleneck, and tokens that look at the image.
 
-The image state holds the source's cells and the target's side by side, row by row: (B, h * 2w, C). Norms stand after
-the residual sums.
+The image state holds the source's cells and the target's side by side, row by row: (B, h * 2w, C).
 """
 
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig
-from geoseg_core.cross_view.union_head.layers import Attention, Mlp
+from geoseg_core.layers.two_way import Attention, Mlp, TwoWayBlock
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,42 +68,21 @@ def fuse(holder: Any, image: Tensor, cells: Tensor, size: tuple[int, int]) -> Te
     return holder.norm_nf(large.flatten(2).transpose(1, 2) + image)
 
 
-class Block(nn.Module):
+class Block(TwoWayBlock):
     """Fusion, then tokens among themselves, tokens on the image, and the image on the tokens."""
 
     def __init__(self, config: UnionHeadConfig, first: bool) -> None:
-        super().__init__()
-        width, inner, heads = config.width, config.token_inner, config.heads
-        self.first, self.fuses = first, config.fusion == "blocks"
+        super().__init__(config.width, config.token_inner, config.token_hidden, config.heads, first)
+        self.fuses = config.fusion == "blocks"
         if self.fuses:
             add_fusion(self, config)
-        self.self_attn_token = Attention(width, width, heads)
-        self.norm1 = nn.LayerNorm(width)
-        self.cross_attn_token_to_image = Attention(width, inner, heads)
-        self.norm2 = nn.LayerNorm(width)
-        self.token_mlp = Mlp(width, config.token_hidden, width)
-        self.norm3 = nn.LayerNorm(width)
-        self.norm4 = nn.LayerNorm(width)
-        self.cross_attn_image_to_token = Attention(width, inner, heads)
 
     def forward(self, tokens: Tensor, image: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
         """tokens (B, T, C) and image (B, h * 2w, C), both as they become."""
         if self.fuses:
             assert codes.bottleneck is not None
             image = fuse(self, image, codes.bottleneck, codes.size)
-        tokens = self._among_themselves(tokens, codes.tokens)
-        keys = image + codes.image
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + codes.tokens, keys, image))
-        tokens = self.norm3(tokens + self.token_mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(keys, tokens + codes.tokens, tokens))
-        return tokens, image
-
-    def _among_themselves(self, tokens: Tensor, first: Tensor) -> Tensor:
-        # Released so: the first block has neither residual nor codes here.
-        if self.first:
-            return self.norm1(self.self_attn_token(tokens, tokens, tokens))
-        placed = tokens + first
-        return self.norm1(tokens + self.self_attn_token(placed, placed, tokens))
+        return self.look(tokens, image, codes.tokens, codes.image)
 
 
 class TwoWay(nn.Module):

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from geoseg_core.cross_view.union_head.blocks import Codes, TwoWay, target_half
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig
-from geoseg_core.cross_view.union_head.layers import ChannelNorm, Mlp
 from geoseg_core.cross_view.union_head.prompt_encoder import PromptEncoder, sample_points
 from geoseg_core.errors import BadConfig, BadInput
+from geoseg_core.layers.two_way import ChannelNorm, Mlp
 from geoseg_core.weights.loading import load_checkpoint
 
 

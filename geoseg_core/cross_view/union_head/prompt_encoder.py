@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from geoseg_core.cross_view.union_head.config import UnionHeadConfig
-from geoseg_core.cross_view.union_head.layers import ChannelNorm
+from geoseg_core.layers.two_way import ChannelNorm
 
 
 class FourierCode(nn.Module):
