@@ -1,0 +1,33 @@
+"""Sizes of the decoder of MV-SAM, and what of it can be left out."""
+
+from dataclasses import dataclass
+
+from geoseg_core.config import setting
+
+POSITIONS = ("3d", "2d", "none")
+ATTENTION = ("single", "full")
+
+
+@dataclass(frozen=True)
+class MvSamConfig:
+    """One decoder. `positions`, `standardised`, `low_share`, `attention` and `looks` are the ablations."""
+
+    image: int = setting(256, "channels of the image embedding", low=1)
+    stride: int = setting(8, "pixels from one cell of the image embedding to the next", "px", 4)
+    fine: int = setting(64, "channels of the finer features that masks are drawn by", low=1)
+    fine_stride: int = setting(2, "pixels from one of these to the next", "px", 1)
+    width: int = setting(128, "channels of tokens and cells", low=8)
+    inner: int = setting(64, "channels inside the attention between tokens and cells", low=8)
+    hidden: int = setting(512, "channels inside the MLP of the tokens", low=1)
+    heads: int = setting(4, "attention heads", low=1)
+    blocks: int = setting(2, "times that tokens and cells look at each other", low=1)
+    dense: int = setting(16, "channels inside the encoder of masks and boxes", low=1)
+    positions: str = setting("3d", "where cells and points are: in space, in each image, or nowhere", choices=POSITIONS)
+    frequency: float = setting(1.0, "deviation of the frequencies of positions, in turns for one deviation of the "
+                               "points", low=0.0)  # fmt: skip
+    standardised: bool = setting(True, "whether points are brought to mean 0 and deviation 1 first")
+    low_share: float = setting(0.15, "share of all points that are told as of low confidence; 0: none is told",
+                               low=0.0, high=1.0)  # fmt: skip
+    attention: str = setting("single", "whether prompts look at one view at a time or at all together",
+                             choices=ATTENTION)  # fmt: skip
+    looks: bool = setting(True, "whether a point also tells what the image embedding is there")

@@ -1,0 +1,225 @@
+"""The decoder of MV-SAM (Jeong et al., "MV-SAM: Multi-view Promptable Segmentation using Pointmap Guidance", 2026):
+prompts in any views, and what an image encoder and a geometry encoder say of all views, to masks in all views.
+
+    cells = image embedding;  places = code of their 3-D points;  tokens = [mask, code + kind of each prompted point]
+    for each view alone: tokens and cells look at each other (the two-way decoder of SAM)
+
+A point that was marked in one view reaches the others by its place alone, which all views share; so the masks do not
+depend on the order of the views, nor that of a view on the others.
+
+Departures: a point also tells what the image embedding is where it lies (`looks`), since predicted point maps of few
+views are coarse; masks are drawn by products with the cells and with finer features, not by transposed convolutions of
+the cells, which costs little for many views; a box is given as a map beside the mask, not as two corners, which lie on
+other things. What masks and boxes say reaches their own view alone: prompting/mv_sam/asking.py makes points of it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from geoseg_core.errors import BadConfig, BadInput
+from geoseg_core.layers.two_way import ChannelNorm, Mlp, TwoWay
+from geoseg_core.prompting.mv_sam.config import MvSamConfig
+from geoseg_core.prompting.mv_sam.positions import Frame, PlaceCode, cell_places, frame_of, projected
+
+# Kinds of points; the last one stands where a prompt has fewer points than others.
+NEGATIVE, POSITIVE, NOTHING = 0, 1, -1
+# Channels of what is given as a map: the mask and the box, each -1 outside, 1 inside, 0 where none is given.
+MASK, BOX = 0, 1
+# Cells of a map for one of the image embedding, each way.
+DENSE = 4
+# First logit of every pixel: most are of something else.
+FIRST_LOGIT = -2.0
+
+
+@dataclass(frozen=True, eq=False)
+class SceneEmbedding:
+    """What is known of B scenes of V views before anybody points. S and s are the strides of the configuration.
+
+    Attributes:
+        image: (B, V, C, H/S, W/S)
+        fine: (B, V, D, H/s, W/s)
+        points: (B, V, H, W, 3) in any frame that all views share; NaN where unknown.
+        confidence: (B, V, H, W), higher is better.
+        projections: (B, V, 3, 4) from that frame to places in each image, 0 to 1 across it, times depth; None unless
+            positions are 2-D.
+    """
+
+    image: Tensor
+    fine: Tensor
+    points: Tensor
+    confidence: Tensor
+    projections: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ScenePrompts:
+    """K prompts to each of B scenes, of P points at most, in any views.
+
+    Attributes:
+        kinds: (B, K, P) int64: POSITIVE, NEGATIVE or NOTHING.
+        views: (B, K, P) int64
+        pixels: (B, K, P, 2) int64, column and row.
+        dense: (B, K, V, 2, 4H/S, 4W/S) of MASK and BOX; None if there is none.
+    """
+
+    kinds: Tensor
+    views: Tensor
+    pixels: Tensor
+    dense: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scene as all its prompts need it: cells and their codes (B, V, N, C), N = h * w = `size`, and the frame."""
+
+    cells: Tensor
+    codes: Tensor
+    size: tuple[int, int]
+    frame: Frame
+    scene: SceneEmbedding
+
+
+class MvSam(nn.Module):
+    """SceneEmbedding and ScenePrompts -> mask logits (B, K, V, H/s, W/s).
+
+    Raises:
+        BadConfig: attention to all views at once with places that differ from view to view.
+    """
+
+    def __init__(self, config: MvSamConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or MvSamConfig()
+        if config.attention == "full" and config.positions == "2d":
+            raise BadConfig("positions=2d: expected attention=single, since places differ by view, got full")
+        width = config.width
+        self.from_image = nn.Linear(config.image, width)
+        dimensions = 2 if config.positions == "2d" else 3
+        self.place_code = PlaceCode(dimensions, width, config.frequency, config.low_share > 0)
+        self.kinds = nn.Parameter(torch.randn(2, width))
+        self.looks = nn.Linear(width, width) if config.looks else None
+        self.mask_token = nn.Parameter(torch.randn(width))
+        self.no_dense = nn.Parameter(torch.zeros(width))
+        self.dense = nn.Sequential(
+            nn.Conv2d(2, config.dense // 4, 2, 2), ChannelNorm(config.dense // 4), nn.GELU(),
+            nn.Conv2d(config.dense // 4, config.dense, 2, 2), ChannelNorm(config.dense), nn.GELU(),
+            nn.Conv2d(config.dense, width, 1),
+        )  # fmt: skip
+        self.transformer = TwoWay(width, config.inner, config.hidden, config.heads, config.blocks)
+        self.on_cells = Mlp(width, width, width)
+        self.on_fine = Mlp(width, width, config.fine)
+        self.first = nn.Parameter(torch.tensor(FIRST_LOGIT))
+
+    def forward(self, scene: SceneEmbedding, prompts: ScenePrompts) -> Tensor:
+        """Both steps.
+
+        Raises:
+            BadInput: as `prepare`.
+        """
+        return self.decode(self.prepare(scene), prompts)
+
+    def prepare(self, scene: SceneEmbedding) -> Prepared:
+        """All that no prompt changes.
+
+        Raises:
+            BadInput: shapes that do not fit each other or the configuration.
+        """
+        self._check(scene)
+        config, stride = self.config, self.config.stride
+        size = (scene.image.shape[-2], scene.image.shape[-1])
+        middle = slice(stride // 2, None, stride)
+        points, confidence = scene.points[:, :, middle, middle], scene.confidence[:, :, middle, middle]
+        frame = frame_of(points.flatten(1, 3), confidence.flatten(1), config.standardised, config.low_share)
+        uncertain = frame.uncertain(points, confidence)
+        cells = self.from_image(scene.image.flatten(3).mT)
+        if config.positions == "2d":
+            where = 2 * cell_places(size, points.device).expand(*points.shape[:4], 2) - 1
+        else:
+            where = frame.standard(points)
+        codes = self.place_code(where, uncertain).flatten(2, 3)
+        return Prepared(cells, codes if config.positions != "none" else 0 * codes, size, frame, scene)
+
+    def decode(self, prepared: Prepared, prompts: ScenePrompts) -> Tensor:
+        """Mask logits (B, K, V, H/s, W/s)."""
+        batch, count, views = *prompts.kinds.shape[:2], prepared.cells.shape[1]
+        tokens, known = self._tokens(prepared, prompts)  # (B, K, V or 1, T, C), (B, K, T)
+        cells = prepared.cells[:, None] + self._dense(prompts)
+        cells = cells.expand(-1, count, -1, -1, -1)  # (B, K, V, N, C)
+        places = prepared.codes[:, None].expand_as(cells)
+        if self.config.attention == "single":
+            tokens = tokens.expand(-1, -1, views, -1, -1)
+            known = known[:, :, None].expand(-1, -1, views, -1).flatten(0, 2)
+            looked, state = self.transformer(cells.flatten(0, 2), tokens.flatten(0, 2), places.flatten(0, 2), known)
+            asked = looked[:, 0].unflatten(0, (batch, count, views))
+        else:
+            flat, where = (each.flatten(2, 3).flatten(0, 1) for each in (cells, places))
+            looked, state = self.transformer(flat, tokens[:, :, 0].flatten(0, 1), where, known.flatten(0, 1))
+            asked = looked[:, 0].unflatten(0, (batch, count))[:, :, None].expand(-1, -1, views, -1)
+        state = state.reshape(*cells.shape)
+        return self._drawn(prepared, asked, state)
+
+    def _drawn(self, prepared: Prepared, asked: Tensor, state: Tensor) -> Tensor:
+        """Masks of tokens (B, K, V, C) on the cells as they became (B, K, V, N, C) and on the finer features."""
+        fine = prepared.scene.fine
+        drawn = self.on_fine(asked).transpose(1, 2) @ fine.flatten(3)  # (B, V, K, M)
+        rough = (state @ self.on_cells(asked)[..., None])[..., 0].unflatten(-1, prepared.size)  # (B, K, V, h, w)
+        scale = asked.shape[-1] ** -0.5
+        larger = F.interpolate(rough.flatten(0, 1), fine.shape[-2:], mode="bilinear", align_corners=False)
+        drawn = drawn.transpose(1, 2).unflatten(-1, fine.shape[-2:])
+        return self.first + scale * (drawn + larger.unflatten(0, rough.shape[:2]))
+
+    def _tokens(self, prepared: Prepared, prompts: ScenePrompts) -> tuple[Tensor, Tensor]:
+        """Tokens (B, K, V or 1, T, C): the mask's, then the points', and which of them are there (B, K, T)."""
+        scene, frame, config = prepared.scene, prepared.frame, self.config
+        height, width = scene.points.shape[2:4]
+        columns, rows = prompts.pixels.unbind(-1)
+        numbers = ((prompts.views * height + rows) * width + columns).flatten(1)
+        shape = prompts.kinds.shape
+        points = taken(scene.points.flatten(1, 3), numbers).unflatten(1, shape[1:])
+        confidence = scene.confidence.flatten(1).gather(1, numbers).unflatten(1, shape[1:])
+        uncertain = frame.uncertain(points, confidence)[:, :, None]  # (B, K, 1, P)
+        if config.positions == "2d":
+            assert scene.projections is not None
+            where = 2 * projected(points, scene.projections).transpose(2, 3) - 1  # (B, K, V, P, 2)
+        else:
+            where = frame.standard(points)[:, :, None]
+        codes = self.place_code(where, uncertain.expand(where.shape[:-1]))
+        told = codes if config.positions != "none" else 0 * codes
+        told = told + self.kinds[prompts.kinds.clamp(min=0)][:, :, None]
+        if self.looks is not None:
+            stride, grid = config.stride, prepared.size
+            cell = (prompts.views * grid[0] + rows // stride) * grid[1] + columns // stride
+            seen = taken(prepared.cells.flatten(1, 2), cell.flatten(1)).unflatten(1, shape[1:])
+            told = told + self.looks(seen)[:, :, None]
+        mask = self.mask_token.expand(*told.shape[:3], 1, -1)
+        known = F.pad(prompts.kinds != NOTHING, (1, 0), value=True)
+        return torch.cat((mask, told), dim=3), known
+
+    def _dense(self, prompts: ScenePrompts) -> Tensor:
+        """(B, K, V, N, C), or (C,) where no map is given: what maps say of each cell."""
+        if prompts.dense is None:
+            return self.no_dense
+        told = self.dense(prompts.dense.flatten(0, 2)).flatten(2).mT.unflatten(0, prompts.dense.shape[:3])
+        given = prompts.dense.flatten(3).any(dim=-1)[..., None, None]
+        return torch.where(given, told, self.no_dense)
+
+    def _check(self, scene: SceneEmbedding) -> None:
+        config = self.config
+        batch, views, height, width = scene.points.shape[:4]
+        wanted = {
+            "image": (batch, views, config.image, height // config.stride, width // config.stride),
+            "fine": (batch, views, config.fine, height // config.fine_stride, width // config.fine_stride),
+            "confidence": (batch, views, height, width),
+        }
+        for name, shape in wanted.items():
+            if (got := tuple(getattr(scene, name).shape)) != shape:
+                raise BadInput(f"{name}: expected {shape} for points of {height}x{width} pixels, got {got}")
+        if config.positions == "2d" and scene.projections is None:
+            raise BadInput("projections: expected those of all views for positions in the images, got none")
+
+
+def taken(rows: Tensor, numbers: Tensor) -> Tensor:
+    """Rows (B, N, C) by their numbers (B, M): (B, M, C)."""
+    return rows.gather(1, numbers[..., None].expand(-1, -1, rows.shape[-1]))
