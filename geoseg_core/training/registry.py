@@ -93,6 +93,13 @@ RECIPES = (
         "TinyJointTask",
         "TinyJointRecipe",
     ),
+    Recipe(
+        "tiny-mv-sam",
+        "MV-SAM: prompts in any views to masks in all of them, on the features of the small network",
+        "geoseg_core.training.recipes.tiny_mv_sam",
+        "TinyMvSamTask",
+        "TinyMvSamRecipe",
+    ),
 )
 
 

@@ -19,9 +19,10 @@ from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.memory_budget import check_views, views_that_fit
 from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
 from geoseg_core.geometry.predicted import view_geometries
-from geoseg_core.geometry.tiny.cameras import LEAST_SUPPORT, SolvedCameras, follow_between, solve_cameras
+from geoseg_core.geometry.tiny.cameras import SolvedCameras, follow_between, solve_cameras
 from geoseg_core.geometry.tiny.matching import carried, follow, levelled
 from geoseg_core.geometry.tiny.model import PATCH, TinyGeometry, TinyOutput
+from geoseg_core.geometry.tiny.point_map import depth_maps
 from geoseg_core.results import ScaleState
 from geoseg_core.shapes import check_shape
 from geoseg_core.views import FrameSet
@@ -119,9 +120,7 @@ class TinyEncoder:
         with self.config.trunk_types(device):
             output = self.model(images[None], range(self.model.config.aggregator.depth))
         cameras = solve_cameras(output)
-        scales = torch.from_numpy(cameras.scales).to(output.log_depth)[:, None, None]
-        joined = torch.from_numpy(cameras.supports >= LEAST_SUPPORT).to(output.log_depth)[:, None, None]
-        depth, confidence = scales * output.log_depth[0].exp(), joined / (1 + output.log_spread[0].exp())
+        depth, confidence = depth_maps(output, cameras)
         views = view_geometries(depth, confidence, cameras.intrinsics, cameras.camera_to_world, frames, placements)
         return TinyScene(self, frames, views, ScaleState(), placements, images[None], output, cameras)
 

@@ -126,62 +126,92 @@ class Detail(nn.Module):
         return found
 
 
-class TinyInstances(nn.Module):
-    """InstanceInput -> what the queries say, what the field says, or both."""
+@dataclass(frozen=True, eq=False)
+class InstanceFeatures:
+    """What all readouts of B scenes of V views stand on.
 
-    def __init__(self, config: TinyInstancesConfig | None = None) -> None:
+    Attributes:
+        queries: (B, V, D, H/2, W/2) for the masks of object queries.
+        field: (B, V, C, H/2, W/2), as they come, of any length.
+        things: (B, V, H/2, W/2) logits that a place is on a thing.
+        tokens: (B, V, P, E) of the places at 1/8, as wide as the geometry network's.
+    """
+
+    queries: Tensor
+    field: Tensor
+    things: Tensor
+    tokens: Tensor
+
+    @property
+    def drawn(self) -> Tensor:
+        """(B, V, D + C + 1, H/2, W/2): all that is known of each place."""
+        return torch.cat((self.queries, self.field, self.things[:, :, None]), dim=2)
+
+
+class FeatureNetwork(nn.Module):
+    """InstanceInput -> InstanceFeatures."""
+
+    def __init__(self, config: TinyInstancesConfig) -> None:
         super().__init__()
-        self.config = config = config or TinyInstancesConfig()
+        self.sizes = (config.layers, config.queries.token_width, config.coarse, config.fused)
         self.trunk = Trunk(config)
         fine, self.parts = config.trunk[-1], (config.queries.features, config.field_width, 1)
         self.head = nn.Conv2d(fine, sum(self.parts), 1)
         self.detail = Detail(fine, config.detail, sum(self.parts))
+
+    def features(self, given: InstanceInput) -> InstanceFeatures:
+        """What readouts stand on.
+
+        Raises:
+            BadInput: the output of a network of other sizes.
+        """
+        got = (given.tokens.shape[2], given.tokens.shape[4], given.coarse.shape[2], given.fused.shape[2])
+        if self.sizes != got:
+            raise BadInput(
+                f"expected token layers, their width, coarse and fused channels {self.sizes}, got {got}; take the "
+                "network that these weights were made for"
+            )
+        maps, tokens = self.trunk(given)
+        flat = maps.flatten(0, 1)
+        drawn = _double(self.head(flat)) + self.detail(flat, given.images.flatten(0, 1))
+        features, field, things = drawn.unflatten(0, maps.shape[:2]).split(self.parts, dim=2)
+        return InstanceFeatures(features, field.float(), things[:, :, 0].float(), tokens)
+
+
+class TinyInstances(FeatureNetwork):
+    """InstanceInput -> what the queries say, what the field says, or both."""
+
+    def __init__(self, config: TinyInstancesConfig | None = None) -> None:
+        config = config or TinyInstancesConfig()
+        super().__init__(config)
+        self.config = config
         self.decoder = QueryDecoder(config.queries)
 
     def forward(
         self, given: InstanceInput, shares: bool = False, cells: int = 0
     ) -> tuple[QueryOutput, InstanceField]:
         """Both; `shares` and `cells` as in `QueryDecoder`."""
-        features, field, things, tokens = self._read(given)
-        queries = self._queries(given, features, tokens, shares, cells)
-        return queries, InstanceField(F.normalize(field, dim=2), things)
+        features = self.features(given)
+        return self._queries(given, features, shares, cells), _field(features)
 
     def queries(self, given: InstanceInput) -> QueryOutput:
         """The queries alone."""
-        features, _, _, tokens = self._read(given)
-        return self._queries(given, features, tokens)
+        return self._queries(given, self.features(given))
 
     def field(self, given: InstanceInput) -> InstanceField:
         """The field alone."""
-        _, field, things, _ = self._read(given)
-        return InstanceField(F.normalize(field, dim=2), things)
-
-    def _read(self, given: InstanceInput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The queries' features (B, V, D, h, w), those of the field, logits (B, V, h, w) of things, the trunk's tokens.
-
-        Raises:
-            BadInput: the output of a network of other sizes.
-        """
-        config = self.config
-        wanted = (config.layers, config.queries.token_width, config.coarse, config.fused)
-        got = (given.tokens.shape[2], given.tokens.shape[4], given.coarse.shape[2], given.fused.shape[2])
-        if wanted != got:
-            raise BadInput(
-                f"expected token layers, their width, coarse and fused channels {wanted}, got {got}; take the network "
-                "that these weights were made for"
-            )
-        maps, tokens = self.trunk(given)
-        flat = maps.flatten(0, 1)
-        drawn = _double(self.head(flat)) + self.detail(flat, given.images.flatten(0, 1))
-        features, field, things = drawn.unflatten(0, maps.shape[:2]).split(self.parts, dim=2)
-        return features, field.float(), things[:, :, 0].float(), tokens
+        return _field(self.features(given))
 
     def _queries(
-        self, given: InstanceInput, features: Tensor, tokens: Tensor, shares: bool = False, cells: int = 0
+        self, given: InstanceInput, features: InstanceFeatures, shares: bool = False, cells: int = 0
     ) -> QueryOutput:
-        layers = dict(enumerate((*given.tokens.unbind(2), tokens)))
-        output: QueryOutput = self.decoder(layers, features, shares, cells=cells)
+        layers = dict(enumerate((*given.tokens.unbind(2), features.tokens)))
+        output: QueryOutput = self.decoder(layers, features.queries, shares, cells=cells)
         return output
+
+
+def _field(features: InstanceFeatures) -> InstanceField:
+    return InstanceField(F.normalize(features.field, dim=2), features.things)
 
 
 def places(log_depth: Tensor) -> Tensor:

@@ -72,7 +72,8 @@ class PlaceCode(nn.Module):
     def forward(self, coordinates: Tensor, uncertain: Tensor) -> Tensor:
         """Coordinates (..., D), and which are uncertain (...) -> (..., C)"""
         known = torch.isfinite(coordinates).all(dim=-1, keepdim=True)
-        angles = 2 * math.pi * (torch.where(known, coordinates, 0.0) @ self.basis)
+        with torch.autocast(coordinates.device.type, enabled=False):
+            angles = 2 * math.pi * (torch.where(known, coordinates, 0.0).float() @ self.basis)
         codes = torch.where(known, torch.cat((angles.sin(), angles.cos()), dim=-1), 0.0)
         return codes if self.certainty is None else codes + self.certainty[uncertain.long()]
 
@@ -83,7 +84,8 @@ def projected(points: Tensor, projections: Tensor) -> Tensor:
     Args:
         projections: (B, V, 3, 4) from the world to places in the image, times depth.
     """
-    turned = torch.einsum("bvij,bkpj->bkpvi", projections[..., :3], points) + projections[:, None, None, :, :, 3]
+    turned = (projections[:, None, None, ..., :3] * points[:, :, :, None, None]).sum(dim=-1)
+    turned = turned + projections[:, None, None, ..., 3]
     depth = turned[..., 2:]
     return torch.where(depth > 0, turned[..., :2] / depth, math.nan)
 
