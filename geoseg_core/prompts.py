@@ -50,8 +50,23 @@ class Prompt:
         """Whether it points, and says nothing of the extent."""
         return len(self.points_px) > 0 and self.box_px is None and not self.has_mask and not self.text
 
+    @property
+    def says_where(self) -> bool:
+        """Whether it shows a part of the object, not only what does not belong to it."""
+        return bool(self.positive.any()) or self.box_px is not None or self.has_mask
+
     def check(self, frames: FrameSet) -> None:
         """Refuse a prompt that says nothing or lies outside its view.
+
+        Raises:
+            BadInput: with what was expected and what came.
+        """
+        self.check_places(frames)
+        if not (self.says_where or self.text):
+            raise BadInput("prompt: expected a positive point, a box, a mask or a text, got none")
+
+    def check_places(self, frames: FrameSet) -> None:
+        """Refuse a prompt that lies outside its view.
 
         Raises:
             BadInput: with what was expected and what came.
@@ -71,5 +86,3 @@ class Prompt:
             raise BadInput(f"prompt box: expected u_min < u_max and v_min < v_max, got {self.box_px.tolist()}")
         if self.mask is not None and self.mask.shape != (height, width):
             raise BadInput(f"prompt mask: expected the image's size {(height, width)}, got {self.mask.shape}")
-        if not (self.positive.any() or self.box_px is not None or self.has_mask or self.text):
-            raise BadInput("prompt: expected a positive point, a box, a mask or a text, got none")

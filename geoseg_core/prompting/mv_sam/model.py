@@ -81,6 +81,12 @@ class Prepared:
     frame: Frame
     scene: SceneEmbedding
 
+    def of_view(self, view: int) -> "Prepared":
+        """One view alone, in the frame of all."""
+        some = slice(view, view + 1)
+        known = {name: each[:, some] for name, each in vars(self.scene).items() if each is not None}
+        return Prepared(self.cells[:, some], self.codes[:, some], self.size, self.frame, SceneEmbedding(**known))
+
 
 class MvSam(nn.Module):
     """SceneEmbedding and ScenePrompts -> mask logits (B, K, V, H/s, W/s).

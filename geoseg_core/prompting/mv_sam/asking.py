@@ -1,0 +1,141 @@
+"""What users point at, in the pixels of their images, as the decoder of MV-SAM takes it; and its answer back.
+
+A mask speaks to its own view alone, so points on it tell the other views. A box says less: it is first answered in its
+own view, and that mask is the prompt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from geoseg_core.geometry.network_input import Placement
+from geoseg_core.prompting.mv_sam.model import BOX, DENSE, MASK, NEGATIVE, POSITIVE, MvSam, Prepared, ScenePrompts
+from geoseg_core.prompts import Prompt
+
+# Points that stand for a mask.
+MASK_POINTS = 8
+# Parts of a mask with less than this share of an image's pixels are left out.
+SPRINKLE = 0.001
+# Logit of what the network did not see.
+UNSEEN = -10.0
+
+
+@dataclass(frozen=True, eq=False)
+class PromptedMasks:
+    """One object in all views: masks, per view (H, W) bool, and scores (V,), the mean chance of their pixels."""
+
+    masks: tuple[np.ndarray, ...]
+    scores: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Marked:
+    """A prompt in one view at the pixels of the network's input: points (N, 2), whether they are on the object (N,),
+    and a mask and a box as maps (H, W) bool, if any."""
+
+    view: int
+    points: np.ndarray
+    positive: np.ndarray
+    mask: np.ndarray | None = None
+    box: np.ndarray | None = None
+
+
+@torch.inference_mode()
+def asked(
+    decoder: MvSam, prepared: Prepared, placements: Sequence[Placement], cameras: Sequence[str],
+    prompts: Sequence[Prompt],
+) -> PromptedMasks:
+    """The object that prompts in any views ask for, in all views of one scene."""
+    marked = [marked_by(prompt, cameras.index(prompt.camera), placements) for prompt in prompts]
+    told = [with_box_answered(decoder, prepared, each) for each in marked]
+    logits = decoded(decoder, prepared, [with_mask_points(each) for each in told])
+    masks, scores = [], []
+    for place, view in zip(placements, logits, strict=True):
+        found = place.logits_to_source(view[None].float(), UNSEEN)[0].cpu().numpy()
+        mask = without_sprinkles(found > 0)
+        masks.append(mask)
+        scores.append(float((1 / (1 + np.exp(-found[mask]))).mean()) if mask.any() else 0.0)
+    for prompt in prompts:
+        if prompt.has_mask:
+            masks[cameras.index(prompt.camera)] = np.asarray(prompt.mask, bool)
+    return PromptedMasks(tuple(masks), np.array(scores))
+
+
+def marked_by(prompt: Prompt, view: int, placements: Sequence[Placement]) -> Marked:
+    """A prompt at the pixels of the network's input."""
+    place = placements[view]
+    height, width = place.canvas
+    points = np.rint(place.to_network(prompt.points_px)).astype(np.int64).clip(0, (width - 1, height - 1))
+    mask = box = None
+    if prompt.has_mask:
+        mask = place.map_to_network(np.asarray(prompt.mask, np.uint8)) > 0
+    if prompt.box_px is not None:
+        low, high = place.to_network(prompt.box_px.reshape(2, 2))
+        columns, rows = np.arange(width), np.arange(height)[:, None]
+        box = (columns > low[0]) & (columns < high[0]) & (rows > low[1]) & (rows < high[1])
+    return Marked(view, points, np.asarray(prompt.positive, bool), mask, box)
+
+
+def with_box_answered(decoder: MvSam, prepared: Prepared, marked: Marked) -> Marked:
+    """A box as the mask that its own view has for it; a mask that is given stands before it."""
+    if marked.box is None or marked.mask is not None:
+        return marked
+    alone = replace(marked, view=0)
+    logits = decoded(decoder, prepared.of_view(marked.view), [alone])
+    found = F.interpolate(logits[None].float(), marked.box.shape, mode="bilinear", align_corners=False)[0, 0] > 0
+    mask = found.cpu().numpy() & marked.box
+    return replace(marked, mask=mask if mask.any() else marked.box, box=None)
+
+
+def with_mask_points(marked: Marked) -> Marked:
+    """With points on the mask, if there is one."""
+    if marked.mask is None or not marked.mask.any():
+        return marked
+    points = spread_points(marked.mask, MASK_POINTS)
+    positive = np.concatenate((marked.positive, np.ones(len(points), bool)))
+    return replace(marked, points=np.concatenate((marked.points, points)), positive=positive)
+
+
+def spread_points(mask: np.ndarray, count: int) -> np.ndarray:
+    """(N, 2) columns and rows of a mask (H, W): the one farthest from its edge, then each time that with most distance
+    from the points so far, and half as much from the edge."""
+    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    rows, columns = np.nonzero(mask)
+    inside = depth[rows, columns]
+    away = np.full(len(rows), np.inf)
+    chosen = [int(inside.argmax())]
+    while len(chosen) < min(count, len(rows)):
+        away = np.minimum(away, np.hypot(rows - rows[chosen[-1]], columns - columns[chosen[-1]]))
+        chosen.append(int(np.minimum(away, 2 * inside).argmax()))
+    return np.stack((columns[chosen], rows[chosen]), axis=-1)
+
+
+def decoded(decoder: MvSam, prepared: Prepared, marked: Sequence[Marked]) -> Tensor:
+    """Logits (V, h, w) of one object."""
+    kinds = np.concatenate([np.where(each.positive, POSITIVE, NEGATIVE) for each in marked])
+    views = np.concatenate([np.full(len(each.points), each.view) for each in marked])
+    pixels = np.concatenate([each.points for each in marked])
+    device = prepared.cells.device
+    size = (DENSE * prepared.size[0], DENSE * prepared.size[1])
+    dense = torch.zeros(1, 1, prepared.cells.shape[1], 2, *size, device=device)
+    for each in marked:
+        for channel, given in ((MASK, each.mask), (BOX, each.box)):
+            if given is not None:
+                share = F.adaptive_avg_pool2d(torch.from_numpy(given)[None].float(), size)[0]
+                dense[0, 0, each.view, channel] = torch.where(share >= 0.5, 1.0, -1.0).to(device)
+    told = [torch.from_numpy(each.astype(np.int64)).to(device)[None, None] for each in (kinds, views, pixels)]
+    prompts = ScenePrompts(told[0], told[1], told[2], dense)
+    return decoder.decode(prepared, prompts)[0, 0]
+
+
+def without_sprinkles(mask: np.ndarray) -> np.ndarray:
+    """A mask (H, W) without the parts that are smaller than a thousandth of the image."""
+    count, parts, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    kept = facts[:, cv2.CC_STAT_AREA] >= SPRINKLE * mask.size
+    kept[0] = False
+    return kept[parts] if count > 1 else mask

@@ -1,0 +1,66 @@
+"""MV-SAM on scenes of the small encoder: what a scene is, once, then any number of answers from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from geoseg_core.geometry.encoder import EncodedScene
+from geoseg_core.geometry.network_input import Placement
+from geoseg_core.geometry.tiny.point_map import point_maps
+from geoseg_core.instances.tiny.finders import tiny_scene
+from geoseg_core.instances.tiny.model import InstanceInput
+from geoseg_core.prompting.mv_sam.asking import PromptedMasks, asked
+from geoseg_core.prompting.mv_sam.model import Prepared
+from geoseg_core.prompting.mv_sam.tiny import TinyMvSam, TinyMvSamConfig
+from geoseg_core.prompts import Prompt
+from geoseg_core.views import FrameSet
+from geoseg_core.weights.chosen import stored_config
+from geoseg_core.weights.loading import load_checkpoint
+
+
+@dataclass(frozen=True, eq=False)
+class PromptableScene:
+    """A frame set that was embedded once, for all prompts on it."""
+
+    frames: FrameSet
+    placements: Sequence[Placement]
+    prepared: Prepared
+
+
+class TinyPrompter:
+    """Prompts in any views of a scene to masks in all of them."""
+
+    def __init__(self, model: TinyMvSam) -> None:
+        self.model = model.eval()
+
+    @classmethod
+    def from_weights(cls, weights: Path, device: torch.device | str = "cpu") -> Self:
+        """With the weights of a file.
+
+        Raises:
+            BadInput: no weights of this network.
+        """
+        model = TinyMvSam(stored_config(weights, TinyMvSamConfig()))
+        load_checkpoint(model, weights, torch.float32)
+        return cls(model.to(device))
+
+    @torch.inference_mode()
+    def embed(self, scene: EncodedScene) -> PromptableScene:
+        """All that no prompt changes.
+
+        Raises:
+            BadInput: a scene of another encoder.
+        """
+        tiny = tiny_scene(scene)
+        maps = point_maps(tiny.output, tiny.cameras)
+        with tiny.encoder.config.trunk_types(tiny.images.device):
+            embedding = self.model.embedding(InstanceInput.of(tiny.images, tiny.output), maps)
+            prepared = self.model.decoder.prepare(embedding)
+        return PromptableScene(scene.frames, tiny.placements, prepared)
+
+    def answer(self, scene: PromptableScene, prompts: Sequence[Prompt]) -> PromptedMasks:
+        """The one object that the prompts ask for, in all views."""
+        return asked(self.model.decoder, scene.prepared, scene.placements, scene.frames.cameras, prompts)
