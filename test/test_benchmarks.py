@@ -82,6 +82,13 @@ def test_ablation(bag, tmp_path, ros_environment):
     assert found["complete"] == found["given"]
 
 
+def test_prompts(bag, tmp_path, ros_environment):
+    record = run("prompts", tmp_path, ros_environment, bag, "--views", "3", "--clicks", "2", "--passes", "1")
+    times = {row["what"]: row["ms"] for row in record["rows"]}
+    assert set(times) == {"encode", "embed", "first answer", "next answer"}
+    assert 0 < times["next answer"] < times["first answer"]
+
+
 def test_finders(bag, tmp_path, ros_environment):
     record = run("finders", tmp_path, ros_environment, bag, "--sets", "2", "--passes", "1")
     assert [row["what"] for row in record["rows"]] == ["encode", "queries", "field"]
