@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate-geometry": ("geoseg_core.commands.evaluate_geometry", "measure cameras, depth and tracks from images"),
     "evaluate-masks": ("geoseg_core.commands.evaluate_masks", "measure masks carried between views from images"),
     "evaluate-instances": ("geoseg_core.commands.evaluate_instances", "measure all things that are found in images"),
+    "evaluate-prompts": ("geoseg_core.commands.evaluate_prompts", "measure masks of all views that prompts ask for"),
     "evaluate-tracks": ("geoseg_core.commands.evaluate_tracks", "measure objects followed over time from images"),
     "compare": ("geoseg_core.commands.compare", "compare two report.json files"),
     "encode": ("geoseg_core.commands.encode", "cameras, depth and a cloud of photographs of one scene"),

@@ -45,24 +45,32 @@ class Marked:
     box: np.ndarray | None = None
 
 
-@torch.inference_mode()
 def asked(
     decoder: MvSam, prepared: Prepared, placements: Sequence[Placement], cameras: Sequence[str],
     prompts: Sequence[Prompt],
 ) -> PromptedMasks:
     """The object that prompts in any views ask for, in all views of one scene."""
     marked = [marked_by(prompt, cameras.index(prompt.camera), placements) for prompt in prompts]
-    told = [with_box_answered(decoder, prepared, each) for each in marked]
-    logits = decoded(decoder, prepared, [with_mask_points(each) for each in told])
-    masks, scores = [], []
-    for place, view in zip(placements, logits, strict=True):
-        found = place.logits_to_source(view[None].float(), UNSEEN)[0].cpu().numpy()
-        mask = without_sprinkles(found > 0)
-        masks.append(mask)
-        scores.append(float((1 / (1 + np.exp(-found[mask]))).mean()) if mask.any() else 0.0)
+    told = [with_mask_points(with_box_answered(decoder, prepared, each)) for each in marked]
+    answer = answered_masks(decoder, prepared, placements, told)
+    masks = list(answer.masks)
     for prompt in prompts:
         if prompt.has_mask:
             masks[cameras.index(prompt.camera)] = np.asarray(prompt.mask, bool)
+    return replace(answer, masks=tuple(masks))
+
+
+def answered_masks(
+    decoder: MvSam, prepared: Prepared, placements: Sequence[Placement], told: Sequence[Marked]
+) -> PromptedMasks:
+    """The masks of one object at the pixels of the images."""
+    masks, scores = [], []
+    for place, view in zip(placements, decoded(decoder, prepared, told), strict=True):
+        larger = F.interpolate(view[None, None].float(), place.canvas, mode="bilinear", align_corners=False)[0]
+        found = place.logits_to_source(larger, UNSEEN)[0].cpu().numpy()
+        mask = without_sprinkles(found > 0)
+        masks.append(mask)
+        scores.append(float((1 / (1 + np.exp(-found[mask]))).mean()) if mask.any() else 0.0)
     return PromptedMasks(tuple(masks), np.array(scores))
 
 
@@ -115,6 +123,7 @@ def spread_points(mask: np.ndarray, count: int) -> np.ndarray:
     return np.stack((columns[chosen], rows[chosen]), axis=-1)
 
 
+@torch.inference_mode()
 def decoded(decoder: MvSam, prepared: Prepared, marked: Sequence[Marked]) -> Tensor:
     """Logits (V, h, w) of one object."""
     kinds = np.concatenate([np.where(each.positive, POSITIVE, NEGATIVE) for each in marked])

@@ -1,0 +1,212 @@
+"""Ways to answer prompts against the truth of samples: images and prompts go in, masks of all views come out.
+
+The kinds of prompts are those of MV-SAM's tables and those that people use. Points: 10 on a thing and 2 beside it,
+drawn from all views; all other kinds are given in one view, the one that shows most of the thing. Masks and boxes are
+the thing's own there. A view counts that shows `least_px` of the thing; a thing is prompted that has such a view.
+
+    miou         mean over prompts of the mean IoU over the views that count
+    macc         the same of the share of the thing's pixels that were found (its accuracy as a class)
+    others_miou  miou over the views without a prompt
+    pixel_accuracy  share of the pixels of all views that are rightly in the mask or out of it, as for NVOS
+
+What is refused counts as if nothing was found.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from geoseg_core.config import setting
+from geoseg_core.datasets.sample import Sample
+from geoseg_core.errors import BadInput
+from geoseg_core.evaluation.overlap import mask_iou
+from geoseg_core.evaluation.prompts import bounding_box, click, deepest_pixel
+from geoseg_core.geometry.encoder import EncodedScene
+from geoseg_core.prompts import Prompt
+from geoseg_core.views import FrameSet
+
+KINDS = ("points_10_2", "one_click", "three_clicks", "box", "mask")
+POSITIVES, NEGATIVES, ALL_VIEWS = 10, 2, -1
+# Masks (H, W) bool of all views for prompts on one object.
+Answer = Callable[[Sequence[Prompt]], Sequence[np.ndarray]]
+# Makes of an encoded scene what answers on it.
+Method = Callable[[EncodedScene], Answer]
+
+
+@dataclass(frozen=True)
+class PromptsEvaluationConfig:
+    """What is asked, and what counts."""
+
+    least_px: int = setting(64, "pixels of a thing in a view that counts", "px", 1)
+    things: int = setting(0, "things of a set that are prompted, those with the most pixels; 0: all", low=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """One thing that was prompted, and the answer.
+
+    Attributes:
+        thing: its id.
+        source: the view that was prompted, or ALL_VIEWS.
+        truth, found: (V, H, W) bool.
+    """
+
+    kind: str
+    thing: int
+    source: int
+    truth: np.ndarray
+    found: np.ndarray
+
+
+class PromptsScore:
+    """Collects answers; `report` gives the figures of each kind of prompt."""
+
+    def __init__(self, least_px: int) -> None:
+        self.least_px = least_px
+        self.embed_s: list[float] = []
+        self.click_s: list[float] = []
+        self.refusals: list[str] = []
+        self._figures: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+
+    def add(self, answered: Answered) -> None:
+        """Count one answer."""
+        truth, found = answered.truth, answered.found
+        counted = [view for view, mask in enumerate(truth) if mask.sum() >= self.least_px]
+        ious = {view: mask_iou(truth[view], found[view]) for view in counted}
+        figures = {
+            "miou": float(np.mean(list(ious.values()))),
+            "macc": float(np.mean([found[view][truth[view]].mean() for view in counted])),
+            "pixel_accuracy": float((truth == found).mean()),
+        }
+        others = [iou for view, iou in ious.items() if view != answered.source]
+        if answered.source != ALL_VIEWS and others:
+            figures["others_miou"] = float(np.mean(others))
+        self._figures[answered.kind].append(figures)
+
+    def report(self) -> dict[str, Any]:
+        """Means over the prompts, None where there is none; seconds to embed a set and to answer a click on it."""
+        names = ("miou", "macc", "others_miou", "pixel_accuracy")
+        kinds = {
+            kind: {name: mean([each[name] for each in figures if name in each]) for name in names}
+            | {"prompts": len(figures)}
+            for kind, figures in self._figures.items()
+        }
+        times = {"embed_s_median": self.embed_s, "click_s_median": self.click_s}
+        medians = {name: float(np.median(each)) if each else None for name, each in times.items()}
+        return kinds | medians | {"refused": len(self.refusals)}
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """None of nothing."""
+    return float(np.mean(values)) if len(values) else None
+
+
+def evaluate_prompts(
+    encode: Callable[[Sample], EncodedScene],
+    methods: Mapping[str, Method],
+    samples: Iterable[Sample],
+    config: PromptsEvaluationConfig = PromptsEvaluationConfig(),  # noqa: B008 (frozen)
+    no_things: frozenset[int] = frozenset(),
+    on_set: Callable[[str, Sample, list[Answered]], None] | None = None,
+) -> dict[str, PromptsScore]:
+    """Prompt every thing of every sample in all ways, by every method; a score for each method.
+
+    Args:
+        samples: with instance ids.
+        no_things: ids that are no things, such as the robot's.
+        on_set: called for each method after each set, for pictures.
+
+    Raises:
+        BadInput: a sample without instance ids, or one that the encoder refuses.
+    """
+    scores = {name: PromptsScore(config.least_px) for name in methods}
+    for sample in samples:
+        truths = true_masks(sample, config, no_things)
+        scene = encode(sample)
+        for name, method in methods.items():
+            start, score = time.perf_counter(), scores[name]
+            answer = method(scene)
+            embedded_s = time.perf_counter() - start
+            answers = []
+            for thing, truth in truths.items():
+                for kind in KINDS:
+                    start = time.perf_counter()
+                    try:
+                        source, found = ask(kind, scene.frames, truth, answer, thing)
+                    except BadInput as error:
+                        score.refusals.append(f"{sample.source}, thing {thing}, {kind}: {error}")
+                        source, found = source_of(kind, truth), np.zeros_like(truth)
+                    if kind == "one_click":
+                        score.click_s.append(time.perf_counter() - start)
+                    answers.append(Answered(kind, thing, source, truth, found))
+                    score.add(answers[-1])
+            if answers:
+                score.embed_s.append(embedded_s)
+            if on_set:
+                on_set(name, sample, answers)
+    return scores
+
+
+def true_masks(sample: Sample, config: PromptsEvaluationConfig, no_things: frozenset[int]) -> dict[int, np.ndarray]:
+    """Masks (V, H, W) bool of the things that are prompted, by id, those with the most pixels first.
+
+    Raises:
+        BadInput: no instance ids.
+    """
+    if sample.instance_ids is None:
+        raise BadInput(f"{sample.source}: expected instance ids to prompt things by, got none; take other data")
+    labels = sample.instance_ids.cpu().numpy()
+    ids, pixels = np.unique(labels, return_counts=True)
+    ranked = [int(ids[row]) for row in np.argsort(-pixels, kind="stable")]
+    masks = {each: labels == each for each in ranked if 0 < each <= sample.last_thing and each not in no_things}
+    shown = {each: mask for each, mask in masks.items() if mask.sum(axis=(1, 2)).max() >= config.least_px}
+    return dict(list(shown.items())[: config.things or None])
+
+
+def source_of(kind: str, truth: np.ndarray) -> int:
+    """The view in which a mask (V, H, W) is prompted: the one that shows most of it, -1 for all views."""
+    return ALL_VIEWS if kind == "points_10_2" else int(truth.sum(axis=(1, 2)).argmax())
+
+
+def ask(kind: str, frames: FrameSet, truth: np.ndarray, answer: Answer, seed: int) -> tuple[int, np.ndarray]:
+    """Prompt the thing of a true mask (V, H, W) in one way: the view that was prompted, and the masks.
+
+    Three clicks: each further click lies deepest inside the larger error of the prompted view, as a user corrects it.
+    """
+    source = source_of(kind, truth)
+    if source == ALL_VIEWS:
+        return source, np.stack(answer(drawn_points(frames, truth, seed)))
+    camera, mask = frames.cameras[source], truth[source]
+    if kind == "box":
+        return source, np.stack(answer([Prompt(camera, box_px=bounding_box(mask))]))
+    if kind == "mask":
+        return source, np.stack(answer([Prompt(camera, mask=mask)]))
+    points, positive = [deepest_pixel(mask)], [True]
+    found = np.stack(answer([click(camera, points, positive)]))
+    for _ in range(2 if kind == "three_clicks" else 0):
+        missed, surplus = mask & ~found[source], found[source] & ~mask
+        error, is_missed = (missed, True) if missed.sum() >= surplus.sum() else (surplus, False)
+        if not error.any():
+            break
+        points.append(deepest_pixel(error))
+        positive.append(is_missed)
+        found = np.stack(answer([click(camera, points, positive)]))
+    return source, found
+
+
+def drawn_points(frames: FrameSet, truth: np.ndarray, seed: int) -> list[Prompt]:
+    """Points on a mask (V, H, W) and beside it, drawn evenly from the pixels of all views, always the same ones."""
+    generator = np.random.default_rng(seed)
+    drawn = []
+    for pixels, count, positive in ((np.argwhere(truth), POSITIVES, True), (np.argwhere(~truth), NEGATIVES, False)):
+        if len(pixels):
+            drawn += [(*each, positive) for each in pixels[generator.integers(len(pixels), size=count)].tolist()]
+    prompts = []
+    for view, camera in enumerate(frames.cameras):
+        here = [(column, row, positive) for number, row, column, positive in drawn if number == view]
+        if here:
+            prompts.append(click(camera, [np.array(each[:2], float) for each in here], [each[2] for each in here]))
+    return prompts
