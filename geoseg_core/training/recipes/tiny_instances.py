@@ -4,9 +4,7 @@ Object queries (SegVGGT, 2026, sections 3.3 and 3.4) and an instance field (IGGT
 worlds; the network that is read stays as it is.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +13,6 @@ from torch import Tensor, nn
 from geoseg_core.config import setting
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadConfig
-from geoseg_core.geometry.tiny.model import PATCH
 from geoseg_core.instances.queries.config import QueryDecodingConfig
 from geoseg_core.instances.queries.decoding import FoundInstances, found_instances
 from geoseg_core.instances.queries.model import QueryOutput
@@ -23,14 +20,13 @@ from geoseg_core.instances.tiny.config import TinyInstancesConfig
 from geoseg_core.instances.tiny.model import InstanceField, InstanceInput, TinyInstances
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.config import OptimiserConfig, TrainingConfig
-from geoseg_core.training.frozen import frozen_encoder
 from geoseg_core.training.instance_metrics import field_figures, instance_figures
 from geoseg_core.training.label_pictures import found_rows
 from geoseg_core.training.losses.field import FieldLossConfig, field_losses
 from geoseg_core.training.losses.instance_truth import instance_truth
 from geoseg_core.training.losses.instances import InstanceLossConfig, instance_losses
-from geoseg_core.training.seen import ReuseConfig, Reused, SeenSample
-from geoseg_core.training.source_task import SourceTask
+from geoseg_core.training.seen import ReuseConfig, SeenSample
+from geoseg_core.training.seen_task import SeenTask
 from geoseg_core.training.sources import DataConfig
 from geoseg_core.weights.chosen import config_metadata
 
@@ -53,7 +49,7 @@ class TinyInstancesRecipe(TrainingConfig):
     decoding: QueryDecodingConfig = field(default_factory=QueryDecodingConfig)
 
 
-class TinyInstancesTask(SourceTask):
+class TinyInstancesTask(SeenTask):
     """Trains TinyInstances on samples with instance ids.
 
     Raises:
@@ -63,11 +59,10 @@ class TinyInstancesTask(SourceTask):
     config: TinyInstancesRecipe
 
     def __init__(self, config: TinyInstancesRecipe) -> None:
-        super().__init__(config, config.data, PATCH)
+        super().__init__(config, config.data, config.reuse, config.encoder)
         queries = config.model.queries
         if queries.classes != 1:
             raise BadConfig(f"model.queries.classes: expected 1, things being all alike here, got {queries.classes}")
-        self._encoder = frozen_encoder(config.encoder)
         sizes = self._encoder.config
         wanted = (sizes.width, sizes.aggregator.depth, sizes.coarse, sizes.fused[0])
         got = (queries.token_width, config.model.layers, config.model.coarse, config.model.fused)
@@ -81,7 +76,6 @@ class TinyInstancesTask(SourceTask):
                 f"model: expected token width, token layers, coarse and fused channels of the network "
                 f"{config.encoder!r}, {wanted}, got {got}; set them"
             )
-        self._reused: Reused | None = None
 
     def model(self) -> TinyInstances:
         """A new model; its convolutions are quicker on CPUs with the channels last."""
@@ -90,16 +84,6 @@ class TinyInstancesTask(SourceTask):
     def stored(self) -> dict[str, str]:
         """The sizes of the network."""
         return config_metadata(self.config.model)
-
-    def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:
-        """New scenes with what the frozen network says of them, or earlier ones again."""
-        if self._reused is None:
-            self._reused = Reused(partial(self._made, device), self.config.reuse, self.config.loop.batch)
-        return self._reused(step, seeds)
-
-    def held_out(self, seeds: Sequence[int], device: torch.device) -> Sample:
-        """The same views however long the training is."""
-        return self.seen(super().held_out(seeds, device))
 
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
         """Losses of the queries' classes, masks and attention, and of the field."""
@@ -137,13 +121,6 @@ class TinyInstancesTask(SourceTask):
         """The instances in each scene, with masks of the size of the images."""
         return found_instances(queries, (batch.images.shape[-2], batch.images.shape[-1]), self.config.decoding)
 
-    @torch.no_grad()
     def seen(self, batch: Sample) -> SeenSample:
         """A batch with what the network says of it."""
-        device = batch.images.device
-        with torch.autocast(device.type, torch.bfloat16, self.config.loop.precision == "bf16"):
-            layers = range(self.config.model.layers)
-            return SeenSample.of(batch, InstanceInput.of(batch.images, self._encoder.to(device)(batch.images, layers)))
-
-    def _made(self, device: torch.device, step: int, seeds: Sequence[int]) -> SeenSample:
-        return self.seen(super().batch(step, seeds, device))
+        return SeenSample.of(batch, InstanceInput.of(batch.images, self.looked_at(batch)))

@@ -4,9 +4,7 @@ The geometry network stays as it is; its points are those that it finds, with th
 of the instance network.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -15,18 +13,16 @@ from torch import Tensor, nn
 
 from geoseg_core.config import setting
 from geoseg_core.datasets.sample import Sample
-from geoseg_core.geometry.tiny.model import PATCH
 from geoseg_core.geometry.tiny.point_map import PointMaps, scenes_point_maps
 from geoseg_core.instances.tiny.model import InstanceInput
 from geoseg_core.prompting.mv_sam.tiny import TinyMvSam, TinyMvSamConfig
 from geoseg_core.synthetic.config import WorldsConfig
 from geoseg_core.training.config import OptimiserConfig, TrainingConfig
 from geoseg_core.training.drawn_prompts import DrawnPrompts, PromptDrawsConfig, draw_prompts
-from geoseg_core.training.frozen import frozen_encoder
 from geoseg_core.training.label_pictures import label_rows
 from geoseg_core.training.losses.masks import dice_loss, focal_loss
-from geoseg_core.training.seen import ReuseConfig, Reused, SeenSample
-from geoseg_core.training.source_task import SourceTask
+from geoseg_core.training.seen import ReuseConfig, SeenSample
+from geoseg_core.training.seen_task import SeenTask
 from geoseg_core.training.sources import DataConfig
 from geoseg_core.weights.chosen import choose_weights, config_metadata
 from geoseg_core.weights.loading import load_checkpoint
@@ -78,15 +74,13 @@ class PointedSample(SeenSample):
 POINTS = tuple(each.name for each in fields(PointMaps))
 
 
-class TinyMvSamTask(SourceTask):
+class TinyMvSamTask(SeenTask):
     """Trains TinyMvSam on samples with instance ids."""
 
     config: TinyMvSamRecipe
 
     def __init__(self, config: TinyMvSamRecipe) -> None:
-        super().__init__(config, config.data, PATCH)
-        self._encoder = frozen_encoder(config.encoder)
-        self._reused: Reused | None = None
+        super().__init__(config, config.data, config.reuse, config.encoder)
 
     def model(self) -> TinyMvSam:
         """A new decoder on the features of the settings."""
@@ -99,16 +93,6 @@ class TinyMvSamTask(SourceTask):
     def stored(self) -> dict[str, str]:
         """The sizes of the network."""
         return config_metadata(self.config.model)
-
-    def batch(self, step: int, seeds: Sequence[int], device: torch.device) -> Sample:
-        """New scenes with what the frozen network says of them, or earlier ones again."""
-        if self._reused is None:
-            self._reused = Reused(partial(self._made, device), self.config.reuse, self.config.loop.batch)
-        return self._reused(step, seeds)
-
-    def held_out(self, seeds: Sequence[int], device: torch.device) -> Sample:
-        """The same views however long the training is."""
-        return self.seen(super().held_out(seeds, device))
 
     def loss(self, model: nn.Module, batch: Sample, step: int) -> dict[str, Tensor]:
         """Focal and dice loss, means over the prompts and the views where they count."""
@@ -157,12 +141,9 @@ class TinyMvSamTask(SourceTask):
         found: Tensor = model(batch.given, batch.maps, drawn.prompts)
         return found
 
-    @torch.no_grad()
     def seen(self, batch: Sample) -> PointedSample:
         """A batch with what the network says of it."""
-        device = batch.images.device
-        with torch.autocast(device.type, torch.bfloat16, self.config.loop.precision == "bf16"):
-            output = self._encoder.to(device)(batch.images, range(self.config.model.features.layers))
+        output = self.looked_at(batch)
         seen = SeenSample.of(batch, InstanceInput.of(batch.images, output))
         return PointedSample(**vars(seen), **vars(scenes_point_maps(output)))
 
@@ -175,9 +156,6 @@ class TinyMvSamTask(SourceTask):
             shown &= ~asked
         both, either = (each.flatten(3).sum(dim=-1) for each in (found & drawn.truth, found | drawn.truth))
         return float((both / either.clamp(min=1))[shown].mean()) if shown.any() else 0.0
-
-    def _made(self, device: torch.device, step: int, seeds: Sequence[int]) -> SeenSample:
-        return self.seen(super().batch(step, seeds, device))
 
 
 def enlarged(logits: Tensor, truth: Tensor) -> Tensor:
