@@ -63,6 +63,10 @@ class TwoWayBlock(nn.Module):
 
     def __init__(self, width: int, inner: int, hidden: int, heads: int, first: bool) -> None:
         super().__init__()
+        self.add_layers(width, inner, hidden, heads, first)
+
+    def add_layers(self, width: int, inner: int, hidden: int, heads: int, first: bool) -> None:
+        """Its parts, after those that a block with more of them has before."""
         self.first = first
         self.self_attn_token = Attention(width, width, heads)
         self.norm1 = nn.LayerNorm(width)

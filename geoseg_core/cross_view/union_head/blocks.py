@@ -72,10 +72,11 @@ class Block(TwoWayBlock):
     """Fusion, then tokens among themselves, tokens on the image, and the image on the tokens."""
 
     def __init__(self, config: UnionHeadConfig, first: bool) -> None:
-        super().__init__(config.width, config.token_inner, config.token_hidden, config.heads, first)
+        nn.Module.__init__(self)
         self.fuses = config.fusion == "blocks"
         if self.fuses:
             add_fusion(self, config)
+        self.add_layers(config.width, config.token_inner, config.token_hidden, config.heads, first)
 
     def forward(self, tokens: Tensor, image: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:
         """tokens (B, T, C) and image (B, h * 2w, C), both as they become."""
