@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
-from geoseg_core.datasets.scan import ScanFiles
 from geoseg_core.errors import BadInput
 from geoseg_core.shapes import check_shape
+
+if TYPE_CHECKING:
+    # It needs OpenCV, which training on worlds does without.
+    from geoseg_core.datasets.scan import ScanFiles
 
 SHAPES = {
     "images": "V 3 H W",
@@ -56,7 +59,7 @@ class Sample:
     cameras: tuple[str, ...] = ()
     metric: bool = True
     source: str = ""
-    scan: ScanFiles | None = None
+    scan: "ScanFiles | None" = None
 
     @property
     def last_thing(self) -> int:

@@ -61,12 +61,12 @@ def begun(task, vggt):
     return model.train()
 
 
-def test_two_steps_lower_the_loss_and_features_come_apart(vggt):
+def test_steps_lower_the_loss_and_features_come_apart(vggt):
     task = IggtTask(RECIPE)
     batch, model = task.batch(0, [1_000_007], CPU), begun(task, vggt)
     optimiser, found = make_optimiser(model, task.config.optimiser), []
     assert [group["share"] for group in optimiser.param_groups] == [1.0, 1.0, 0.1, 0.1]
-    for step in range(12):
+    for step in range(24):
         torch.manual_seed(0)
         losses = task.loss(model, batch, step)
         optimiser.zero_grad()
@@ -76,7 +76,7 @@ def test_two_steps_lower_the_loss_and_features_come_apart(vggt):
         found.append({name: float(value.detach()) for name, value in losses.items()})
     assert {"camera", "depth", "points", "contrast", "total"} <= set(found[0]) and "tracks" not in found[0]
     assert found[1]["total"] < found[0]["total"]
-    assert found[11]["total"] < 0.5 * found[0]["total"] and found[11]["contrast"] < 0.8 * found[0]["contrast"]
+    assert found[-1]["total"] < 0.5 * found[0]["total"] and found[-1]["contrast"] < 0.8 * found[0]["contrast"]
     with torch.no_grad():
         figures = task.metrics(model, batch)
     assert {"abs_rel", "auc30", "told_apart"} <= set(figures) and "things_iou" not in figures
