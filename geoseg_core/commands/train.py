@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from geoseg_core.config import Setting, build, settings
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.training.checkpoint import checkpoints, read_facts
@@ -50,8 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.shard_mib is not None:
         changes.append(f"loop.shard_mib={arguments.shard_mib}")
     config = configured(recipe.config_type()(), read_facts(checkpoint)["config"] if checkpoint else {}, changes)
-    # Numbers next to nothing, such as the tails of exponentials, take CPUs many times as long as others.
-    torch.set_flush_denormal(True)
     progress = Progress()
     devices = find_devices(arguments.device, config.loop.precision, progress.say)
     progress.main = devices.main
