@@ -14,6 +14,7 @@ from geoseg_core.geometry.pi3.config import (
 )
 from geoseg_core.geometry.pi3.model import Pi3
 from geoseg_core.geometry.pi3.pi3x import Pi3X
+from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.vggt.config import AggregatorConfig, CameraHeadConfig, TrackHeadConfig, VggtConfig
 from geoseg_core.geometry.vggt.model import Vggt
 from geoseg_core.instances.field.config import AdaptorConfig, IggtConfig, PartHeadConfig
@@ -44,6 +45,9 @@ SEGVGGT = SegVggtConfig(
     **{**VGGT.__dict__, "heads": ("camera", "depth")},
     feature_head=DPT,
     queries=QueryConfig(token_width=32, token_layers=3, queries=6, width=24, heads=2, features=16),
+)
+TINY = TinyConfig(
+    channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=2, heads=2), fused=(16, 16), coarse=8, fine=8
 )
 SHARED = {
     "image_size": 42,

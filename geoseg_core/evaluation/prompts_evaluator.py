@@ -22,8 +22,10 @@ import numpy as np
 from geoseg_core.config import setting
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
+from geoseg_core.evaluation.instances_evaluator import mean
 from geoseg_core.evaluation.overlap import mask_iou
-from geoseg_core.evaluation.prompts import bounding_box, click, deepest_pixel
+from geoseg_core.evaluation.prompts import ask as ask_in_view
+from geoseg_core.evaluation.prompts import click
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.prompts import Prompt
 from geoseg_core.views import FrameSet
@@ -90,18 +92,13 @@ class PromptsScore:
         """Means over the prompts, None where there is none; seconds to embed a set and to answer a click on it."""
         names = ("miou", "macc", "others_miou", "pixel_accuracy")
         kinds = {
-            kind: {name: mean([each[name] for each in figures if name in each]) for name in names}
+            kind: {name: mean(each[name] for each in figures if name in each) for name in names}
             | {"prompts": len(figures)}
             for kind, figures in self._figures.items()
         }
         times = {"embed_s_median": self.embed_s, "click_s_median": self.click_s}
         medians = {name: float(np.median(each)) if each else None for name, each in times.items()}
         return kinds | medians | {"refused": len(self.refusals)}
-
-
-def mean(values: Sequence[float]) -> float | None:
-    """None of nothing."""
-    return float(np.mean(values)) if len(values) else None
 
 
 def evaluate_prompts(
@@ -172,29 +169,14 @@ def source_of(kind: str, truth: np.ndarray) -> int:
 
 
 def ask(kind: str, frames: FrameSet, truth: np.ndarray, answer: Answer, seed: int) -> tuple[int, np.ndarray]:
-    """Prompt the thing of a true mask (V, H, W) in one way: the view that was prompted, and the masks.
-
-    Three clicks: each further click lies deepest inside the larger error of the prompted view, as a user corrects it.
-    """
+    """Prompt the thing of a true mask (V, H, W) in one way: the view that was prompted, and the masks."""
     source = source_of(kind, truth)
     if source == ALL_VIEWS:
         return source, np.stack(answer(drawn_points(frames, truth, seed)))
     camera, mask = frames.cameras[source], truth[source]
-    if kind == "box":
-        return source, np.stack(answer([Prompt(camera, box_px=bounding_box(mask))]))
     if kind == "mask":
         return source, np.stack(answer([Prompt(camera, mask=mask)]))
-    points, positive = [deepest_pixel(mask)], [True]
-    found = np.stack(answer([click(camera, points, positive)]))
-    for _ in range(2 if kind == "three_clicks" else 0):
-        missed, surplus = mask & ~found[source], found[source] & ~mask
-        error, is_missed = (missed, True) if missed.sum() >= surplus.sum() else (surplus, False)
-        if not error.any():
-            break
-        points.append(deepest_pixel(error))
-        positive.append(is_missed)
-        found = np.stack(answer([click(camera, points, positive)]))
-    return source, found
+    return source, np.stack(ask_in_view(kind, camera, source, mask, lambda prompt: answer([prompt]), seed))
 
 
 def drawn_points(frames: FrameSet, truth: np.ndarray, seed: int) -> list[Prompt]:

@@ -144,8 +144,7 @@ class MvSam(nn.Module):
             where = 2 * cell_places(size, points.device).expand(*points.shape[:4], 2) - 1
         else:
             where = frame.standard(points)
-        codes = self.place_code(where, uncertain).flatten(2, 3)
-        return Prepared(cells, codes if config.positions != "none" else 0 * codes, size, frame, scene)
+        return Prepared(cells, self._placed(where, uncertain).flatten(2, 3), size, frame, scene)
 
     def decode(self, prepared: Prepared, prompts: ScenePrompts) -> Tensor:
         """Mask logits (B, K, V, H/s, W/s)."""
@@ -191,8 +190,7 @@ class MvSam(nn.Module):
             where = 2 * projected(points, scene.projections).transpose(2, 3) - 1  # (B, K, V, P, 2)
         else:
             where = frame.standard(points)[:, :, None]
-        codes = self.place_code(where, uncertain.expand(where.shape[:-1]))
-        told = codes if config.positions != "none" else 0 * codes
+        told = self._placed(where, uncertain.expand(where.shape[:-1]))
         told = told + self.kinds[prompts.kinds.clamp(min=0)][:, :, None]
         if self.looks is not None:
             stride, grid = config.stride, prepared.size
@@ -202,6 +200,13 @@ class MvSam(nn.Module):
         mask = self.mask_token.expand(*told.shape[:3], 1, -1)
         known = F.pad(prompts.kinds != NOTHING, (1, 0), value=True)
         return torch.cat((mask, told), dim=3), known
+
+    def _placed(self, where: Tensor, uncertain: Tensor) -> Tensor:
+        """Codes (..., C) of coordinates (..., D), 0 where places do not count."""
+        if self.config.positions == "none":
+            return self.mask_token.new_zeros(*where.shape[:-1], self.config.width)
+        codes: Tensor = self.place_code(where, uncertain)
+        return codes
 
     def _dense(self, prompts: ScenePrompts) -> Tensor:
         """(B, K, V, N, C), or (C,) where no map is given: what maps say of each cell."""

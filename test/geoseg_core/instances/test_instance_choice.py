@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_models import IGGT, small_iggt
+from small_models import IGGT, TINY, small_iggt
 
 from geoseg_core.config import build
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.choice import GeometryConfig
-from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.model import TinyGeometry
-from geoseg_core.geometry.vggt.config import AggregatorConfig
 from geoseg_core.instances.choice import NETWORKS, choose_segmenter
 from geoseg_core.instances.queries.config import QueryConfig
 from geoseg_core.instances.segmenter import InstanceConfig
@@ -27,9 +25,6 @@ from geoseg_core.views import FrameSet, View
 from geoseg_core.weights.chosen import config_metadata
 from geoseg_core.weights.store import shipped_files
 
-ENCODER = TinyConfig(
-    channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=2, heads=2), fused=(16, 16), coarse=8, fine=8
-)
 NETWORK = TinyInstancesConfig(
     layers=2,
     coarse=8,
@@ -44,7 +39,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("weights")
     for name, model, config in (
-        ("encoder", TinyGeometry(ENCODER), ENCODER),
+        ("encoder", TinyGeometry(TINY), TINY),
         ("instances", TinyInstances(NETWORK), NETWORK),
     ):
         save_file(model.state_dict(), folder / f"{name}.safetensors", config_metadata(config))

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_models import TINY
 
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.alignment.aligner import AlignedScene
 from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.rgbd import RgbdEncoder
-from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.encoder import TinyEncoder
 from geoseg_core.geometry.tiny.model import TinyGeometry
-from geoseg_core.geometry.vggt.config import AggregatorConfig
 from geoseg_core.instances.field.cluster_config import SMALL_CLUSTERS
 from geoseg_core.instances.queries.config import QueryConfig, QueryDecodingConfig
 from geoseg_core.instances.tiny.across import PooledBlock, match_chances, shown_elsewhere
@@ -35,9 +34,6 @@ from geoseg_core.results import ScaleState
 from geoseg_core.views import FrameSet, View
 from geoseg_core.weights.chosen import config_metadata
 
-ENCODER = TinyConfig(
-    channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=2, heads=2), fused=(16, 16), coarse=8, fine=8
-)
 SIZES = TinyInstancesConfig(
     layers=2,
     coarse=8,
@@ -50,7 +46,7 @@ SIZES = TinyInstancesConfig(
 @pytest.fixture(scope="module")
 def geometry():
     torch.manual_seed(0)
-    return TinyGeometry(ENCODER).eval()
+    return TinyGeometry(TINY).eval()
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from small_models import TINY
 
 from geoseg_core.errors import BadInput, GeosegError
 from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.rgbd import RgbdEncoder
-from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.encoder import TinyEncoder
 from geoseg_core.geometry.tiny.model import TinyGeometry
-from geoseg_core.geometry.vggt.config import AggregatorConfig
 from geoseg_core.instances.queries.config import QueryConfig
 from geoseg_core.instances.tiny.config import TinyInstancesConfig
 from geoseg_core.prompting.mv_sam.asking import spread_points, without_sprinkles
@@ -21,9 +20,6 @@ from geoseg_core.prompting.session import PromptSession
 from geoseg_core.prompts import MAX_POINTS
 from geoseg_core.views import FrameSet, View
 
-ENCODER = TinyConfig(
-    channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=2, heads=2), fused=(16, 16), coarse=8, fine=8
-)
 FEATURES = TinyInstancesConfig(
     2, 8, 16, (32, 32, 32), queries=QueryConfig(token_width=32, token_layers=3, features=16)
 )
@@ -49,7 +45,7 @@ def frames():
 @pytest.fixture(scope="module")
 def scene(frames):
     torch.manual_seed(0)
-    return TinyEncoder(TinyGeometry(ENCODER), TinyEncoderConfig(precision="fp32", pixels=64 * 96)).encode(frames)
+    return TinyEncoder(TinyGeometry(TINY), TinyEncoderConfig(precision="fp32", pixels=64 * 96)).encode(frames)
 
 
 @pytest.fixture

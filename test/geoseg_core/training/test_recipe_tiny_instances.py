@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_models import TINY
 
 from geoseg_core import cli
 from geoseg_core.config import build
 from geoseg_core.errors import BadConfig, BadInput
-from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.model import TinyGeometry
-from geoseg_core.geometry.vggt.config import AggregatorConfig
 from geoseg_core.instances.queries.decoding import FoundInstances
 from geoseg_core.instances.tiny.config import TinyInstancesConfig
 from geoseg_core.instances.tiny.model import InstanceField, TinyInstances
@@ -25,9 +24,6 @@ from geoseg_core.weights.chosen import config_metadata, stored_config
 from geoseg_core.weights.loading import load_checkpoint
 
 CPU = torch.device("cpu")
-ENCODER = TinyConfig(
-    channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=2, heads=2), fused=(16, 16), coarse=8, fine=8
-)
 VALUES = {
     "model.layers": 2,
     "model.coarse": 8,
@@ -52,7 +48,7 @@ VALUES = {
 def weights(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_file(TinyGeometry(ENCODER).state_dict(), path, config_metadata(ENCODER))
+    save_file(TinyGeometry(TINY).state_dict(), path, config_metadata(TINY))
     return str(path)
 
 

@@ -6,20 +6,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_models import TINY
 
 from geoseg_core.config import build
-from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.model import TinyGeometry
-from geoseg_core.geometry.vggt.config import AggregatorConfig
 from geoseg_core.training.optimiser import freeze, make_optimiser
 from geoseg_core.training.recipes.tiny_joint import JointConfig, JointNetwork, TinyJointRecipe, TinyJointTask
 from geoseg_core.training.registry import recipe_named
 from geoseg_core.weights.chosen import config_metadata, stored_config
 
 CPU = torch.device("cpu")
-ENCODER = TinyConfig(
-    channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=2, heads=2), fused=(16, 16), coarse=8, fine=8
-)
 VALUES = {
     "model.layers": 2,
     "model.coarse": 8,
@@ -55,7 +51,7 @@ def one_thread():
 def weights(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_file(TinyGeometry(ENCODER).state_dict(), path, config_metadata(ENCODER))
+    save_file(TinyGeometry(TINY).state_dict(), path, config_metadata(TINY))
     return str(path)
 
 
@@ -93,7 +89,7 @@ def test_two_steps_lower_the_loss_and_merged_weights_say_the_same(weights):
     of_encoder = {name for name in moved if name.startswith("encoder.")}
     assert of_encoder and all(".lora_" in name for name in of_encoder)
 
-    encoder = TinyGeometry(ENCODER)
+    encoder = TinyGeometry(TINY)
     exported = task.export(model)
     start = len("encoder.")
     encoder.load_state_dict({name[start:]: value for name, value in exported.items() if name.startswith("encoder.")})
@@ -111,7 +107,7 @@ def test_without_rank_the_network_stays_as_it_is(weights):
     batch = task.batch(0, [7], CPU)
     totals = steps(task, model, batch, 2)
     assert not GEOMETRY & set(totals[0])
-    start = TinyGeometry(ENCODER)
+    start = TinyGeometry(TINY)
     start.load_state_dict(task._encoder.state_dict())
     pairs = zip(model.encoder.parameters(), start.parameters(), strict=True)
     assert all(torch.equal(now, before) and not now.requires_grad for now, before in pairs)
@@ -128,7 +124,7 @@ def test_figures_of_instances_and_geometry_beside_those_before(weights, tmp_path
     assert picture.dtype == np.uint8 and picture.shape == (2 * 64, 2 * 96, 3)
     path = tmp_path / "weights.safetensors"
     save_file(task.export(model), path, task.stored())
-    assert stored_config(path, JointConfig()) == JointConfig(ENCODER, task.config.model)
+    assert stored_config(path, JointConfig()) == JointConfig(TINY, task.config.model)
     again = task.model()
     task.load(again, {name: value.clone() for name, value in task.export(model).items()})
     assert torch.equal(again.eval()(batch.images)[1].mask_logits, model(batch.images)[1].mask_logits)

@@ -3,19 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from small_models import TINY
 
 from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.tiny.cameras import solve_cameras
-from geoseg_core.geometry.tiny.config import TinyConfig
 from geoseg_core.geometry.tiny.encoder import TinyEncoder
 from geoseg_core.geometry.tiny.model import TinyGeometry
 from geoseg_core.geometry.tiny.point_map import point_maps, scenes_point_maps
-from geoseg_core.geometry.vggt.config import AggregatorConfig
 from geoseg_core.views import FrameSet, View
 
-SMALL = TinyConfig(
-    channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=2, heads=2), fused=(16, 16), coarse=8, fine=8
-)
 SIZE = (64, 96)
 
 
@@ -25,7 +21,7 @@ def scene():
     random = np.random.default_rng(0)
     views = tuple(View(f"camera_{n}", random.integers(0, 255, (*SIZE, 3), np.uint8)) for n in range(3))
     config = TinyEncoderConfig(precision="fp32", pixels=SIZE[0] * SIZE[1])
-    return TinyEncoder(TinyGeometry(SMALL), config).encode(FrameSet(views))
+    return TinyEncoder(TinyGeometry(TINY), config).encode(FrameSet(views))
 
 
 def test_they_are_those_of_the_encoder_where_its_input_is_the_image(scene):
@@ -50,7 +46,7 @@ def test_a_point_is_projected_back_to_the_middle_of_its_pixel(scene):
 
 def test_scenes_together_are_scenes_one_by_one():
     torch.manual_seed(1)
-    network, images = TinyGeometry(SMALL).eval().requires_grad_(False), torch.rand(2, 2, 3, *SIZE)
+    network, images = TinyGeometry(TINY).eval().requires_grad_(False), torch.rand(2, 2, 3, *SIZE)
     together = scenes_point_maps(network(images))
     for number in range(2):
         one = network(images[number : number + 1])
