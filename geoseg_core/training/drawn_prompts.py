@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from geoseg_core.config import setting
+from geoseg_core.prompting.mv_sam.marks import MASK_POINTS, RIM_POINTS, rim
 from geoseg_core.prompting.mv_sam.model import BOX, MASK, NEGATIVE, NOTHING, POSITIVE, ScenePrompts
 
 
@@ -23,7 +24,8 @@ class PromptDrawsConfig:
     points: int = setting(10, "points on a thing, at most; so many or fewer, each number as often", low=1)
     negatives: int = setting(2, "points beside it, at most", low=0)
     one_view: float = setting(0.5, "share of prompts whose points lie in one view", low=0.0, high=1.0)
-    masks: float = setting(0.2, "share of prompts that also give a mask in one view, with errors", low=0.0, high=1.0)
+    masks: float = setting(0.3, "share of prompts that are a mask in one view, with errors, and points of it",
+                           low=0.0, high=1.0)  # fmt: skip
     boxes: float = setting(0.1, "share of prompts that are a box in one view, and learned in that view alone",
                            low=0.0, high=1.0)  # fmt: skip
 
@@ -45,7 +47,7 @@ class DrawnPrompts:
 def draw_prompts(ids: Tensor, last: int, config: PromptDrawsConfig, map_size: tuple[int, int]) -> DrawnPrompts:
     """Prompts to things in instance ids (B, V, H, W) up to `last`, with maps of masks and boxes of a size (h, w)."""
     batch, views = ids.shape[:2]
-    room = config.points + config.negatives
+    room = max(config.points + config.negatives, MASK_POINTS + RIM_POINTS)
     kinds = torch.full((batch, config.things, room), NOTHING)
     where = torch.zeros(batch, config.things, room, 3, dtype=torch.int64)  # view, row, column
     dense = torch.zeros(batch, config.things, views, 2, *map_size)
@@ -62,14 +64,20 @@ def draw_prompts(ids: Tensor, last: int, config: PromptDrawsConfig, map_size: tu
                 counted[scene, row] = torch.arange(views) == view
                 continue
             if kind < config.boxes + config.masks:
-                dense[scene, row, view, MASK] = wrong_map(mask[view], map_size)
-            allowed = torch.ones(views, dtype=torch.bool)
-            if float(torch.rand(())) < config.one_view:
-                allowed = torch.arange(views) == view
-            within = allowed[:, None, None]
-            count = int(torch.randint(1, config.points + 1, ()))
-            beside = int(torch.randint(0, config.negatives + 1, ()))
-            drawn = [(POSITIVE, drawn_pixels(mask & within, count)), (NEGATIVE, drawn_pixels(~mask & within, beside))]
+                dense[scene, row, view, MASK] = wrong = wrong_map(mask[view], map_size)
+                given = F.interpolate(wrong[None, None], mask.shape[1:])[0] > 0
+                here = (torch.arange(views) == view)[:, None, None]
+                asked = [(given & here, MASK_POINTS), (rim(given) & here, RIM_POINTS)]
+            else:
+                allowed = torch.ones(views, dtype=torch.bool)
+                if float(torch.rand(())) < config.one_view:
+                    allowed = torch.arange(views) == view
+                within = allowed[:, None, None]
+                asked = [
+                    (mask & within, int(torch.randint(1, config.points + 1, ()))),
+                    (~mask & within, int(torch.randint(0, config.negatives + 1, ()))),
+                ]
+            drawn = [(number, drawn_pixels(*each)) for number, each in zip((POSITIVE, NEGATIVE), asked, strict=True)]
             told = torch.cat([torch.full((len(pixels),), number) for number, pixels in drawn])
             kinds[scene, row, : len(told)] = told
             where[scene, row, : len(told)] = torch.cat([pixels for _, pixels in drawn])

@@ -14,11 +14,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from geoseg_core.geometry.network_input import Placement
+from geoseg_core.prompting.mv_sam.marks import MASK_POINTS, RIM_POINTS, rim
 from geoseg_core.prompting.mv_sam.model import BOX, DENSE, MASK, NEGATIVE, POSITIVE, MvSam, Prepared, ScenePrompts
 from geoseg_core.prompts import Prompt
 
-# Points that stand for a mask.
-MASK_POINTS = 8
 # Parts of a mask with less than this share of an image's pixels are left out.
 SPRINKLE = 0.001
 # Logit of what the network did not see.
@@ -101,12 +100,16 @@ def with_box_answered(decoder: MvSam, prepared: Prepared, marked: Marked) -> Mar
 
 
 def with_mask_points(marked: Marked) -> Marked:
-    """With points on the mask, if there is one."""
+    """With points on the mask and round it, if there is one."""
     if marked.mask is None or not marked.mask.any():
         return marked
-    points = spread_points(marked.mask, MASK_POINTS)
-    positive = np.concatenate((marked.positive, np.ones(len(points), bool)))
-    return replace(marked, points=np.concatenate((marked.points, points)), positive=positive)
+    points, positive = [marked.points], [marked.positive]
+    around = rim(torch.from_numpy(marked.mask)).numpy()
+    for places, count, value in ((marked.mask, MASK_POINTS, True), (around, RIM_POINTS, False)):
+        if places.any():
+            points.append(spread_points(places, count))
+            positive.append(np.full(len(points[-1]), value))
+    return replace(marked, points=np.concatenate(points), positive=np.concatenate(positive))
 
 
 def spread_points(mask: np.ndarray, count: int) -> np.ndarray:

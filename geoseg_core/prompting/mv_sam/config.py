@@ -10,7 +10,7 @@ ATTENTION = ("single", "full")
 
 @dataclass(frozen=True)
 class MvSamConfig:
-    """One decoder. `positions`, `standardised`, `low_share`, `attention` and `looks` are the ablations."""
+    """One decoder. `positions`, `standardised`, `low_share`, `attention`, `looks` and `guides` are the ablations."""
 
     image: int = setting(256, "channels of the image embedding", low=1)
     stride: int = setting(8, "pixels from one cell of the image embedding to the next", "px", 4)
@@ -31,3 +31,4 @@ class MvSamConfig:
     attention: str = setting("single", "whether prompts look at one view at a time or at all together",
                              choices=ATTENTION)  # fmt: skip
     looks: bool = setting(True, "whether a point also tells what the image embedding is there")
+    guides: bool = setting(False, "whether convolutions add to masks what is alike and near to prompted points")

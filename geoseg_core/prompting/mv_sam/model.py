@@ -9,10 +9,13 @@ depend on the order of the views, nor that of a view on the others.
 
 Departures: a point also tells what the image embedding is where it lies (`looks`), since predicted point maps of few
 views are coarse; masks are drawn by products with the cells and with finer features, not by transposed convolutions of
-the cells, which costs little for many views; a box is given as a map beside the mask, not as two corners, which lie on
-other things. What masks and boxes say reaches their own view alone: prompting/mv_sam/asking.py makes points of it.
+the cells, which costs little for many views; with `guides`, convolutions add to them what can be computed of places and
+prompts (prompting/mv_sam/guides.py); a box is given as a map beside the mask, not as two corners, which lie on other
+things. What masks and boxes say reaches their own view alone, but for guides, which carry masks to where descriptors
+match: prompting/mv_sam/asking.py makes points of it.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +23,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from geoseg_core.errors import BadConfig, BadInput
+from geoseg_core.instances.tiny.across import match_chances
 from geoseg_core.layers.two_way import ChannelNorm, Mlp, TwoWay
 from geoseg_core.prompting.mv_sam.config import MvSamConfig
+from geoseg_core.prompting.mv_sam.guides import OTHER_MAPS, PLACE, GuidePlaces, GuidePoints, Guides
 from geoseg_core.prompting.mv_sam.positions import Frame, PlaceCode, cell_places, frame_of, projected
 
 # Kinds of points; the last one stands where a prompt has fewer points than others.
@@ -35,6 +40,15 @@ FIRST_LOGIT = -2.0
 
 
 @dataclass(frozen=True, eq=False)
+class Matching:
+    """What tells which places of B scenes of V views are the same: descriptors (B, V, D, h, w), whose products are
+    logits, and the logit (B,) of a place that the other view does not show."""
+
+    descriptors: Tensor
+    nowhere: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class SceneEmbedding:
     """What is known of B scenes of V views before anybody points. S and s are the strides of the configuration.
 
@@ -45,6 +59,7 @@ class SceneEmbedding:
         confidence: (B, V, H, W), higher is better.
         projections: (B, V, 3, 4) from that frame to places in each image, 0 to 1 across it, times depth; None unless
             positions are 2-D.
+        matching: which places are the same; None where nobody knows, and then guides do without.
     """
 
     image: Tensor
@@ -52,6 +67,14 @@ class SceneEmbedding:
     points: Tensor
     confidence: Tensor
     projections: Tensor | None = None
+    matching: Matching | None = None
+
+    def of_view(self, view: int) -> "SceneEmbedding":
+        """One view alone."""
+        some = slice(view, view + 1)
+        projections = None if self.projections is None else self.projections[:, some]
+        image, fine, points, confidence = self.image, self.fine, self.points, self.confidence
+        return SceneEmbedding(image[:, some], fine[:, some], points[:, some], confidence[:, some], projections)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,19 +96,21 @@ class ScenePrompts:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A scene as all its prompts need it: cells and their codes (B, V, N, C), N = h * w = `size`, and the frame."""
+    """A scene as all its prompts need it: cells and their codes (B, V, N, C), N = h * w = `size`, the frame, and what
+    guides need, if there are any."""
 
     cells: Tensor
     codes: Tensor
     size: tuple[int, int]
     frame: Frame
     scene: SceneEmbedding
+    guided: GuidePlaces | None = None
 
     def of_view(self, view: int) -> "Prepared":
         """One view alone, in the frame of all."""
         some = slice(view, view + 1)
-        known = {name: each[:, some] for name, each in vars(self.scene).items() if each is not None}
-        return Prepared(self.cells[:, some], self.codes[:, some], self.size, self.frame, SceneEmbedding(**known))
+        scene, guided = self.scene.of_view(view), self.guided and self.guided.of_view(view)
+        return Prepared(self.cells[:, some], self.codes[:, some], self.size, self.frame, scene, guided)
 
 
 class MvSam(nn.Module):
@@ -117,6 +142,7 @@ class MvSam(nn.Module):
         self.on_cells = Mlp(width, width, width)
         self.on_fine = Mlp(width, width, config.fine)
         self.first = nn.Parameter(torch.tensor(FIRST_LOGIT))
+        self.guides = Guides(config.fine) if config.guides else None
 
     def forward(self, scene: SceneEmbedding, prompts: ScenePrompts) -> Tensor:
         """Both steps.
@@ -144,7 +170,8 @@ class MvSam(nn.Module):
             where = 2 * cell_places(size, points.device).expand(*points.shape[:4], 2) - 1
         else:
             where = frame.standard(points)
-        return Prepared(cells, self._placed(where, uncertain).flatten(2, 3), size, frame, scene)
+        codes = self._placed(where, uncertain).flatten(2, 3)
+        return Prepared(cells, codes, size, frame, scene, self._guide_places(scene, frame))
 
     def decode(self, prepared: Prepared, prompts: ScenePrompts) -> Tensor:
         """Mask logits (B, K, V, H/s, W/s)."""
@@ -162,8 +189,8 @@ class MvSam(nn.Module):
             flat, where = (each.flatten(2, 3).flatten(0, 1) for each in (cells, places))
             looked, state = self.transformer(flat, tokens[:, :, 0].flatten(0, 1), where, known.flatten(0, 1))
             asked = looked[:, 0].unflatten(0, (batch, count))[:, :, None].expand(-1, -1, views, -1)
-        state = state.reshape(*cells.shape)
-        return self._drawn(prepared, asked, state)
+        logits = self._drawn(prepared, asked, state.reshape(*cells.shape))
+        return logits if self.guides is None else logits + self._guided(prepared, prompts, logits)
 
     def _drawn(self, prepared: Prepared, asked: Tensor, state: Tensor) -> Tensor:
         """Masks of tokens (B, K, V, C) on the cells as they became (B, K, V, N, C) and on the finer features."""
@@ -175,15 +202,43 @@ class MvSam(nn.Module):
         drawn = drawn.transpose(1, 2).unflatten(-1, fine.shape[-2:])
         return self.first + scale * (drawn + larger.unflatten(0, rough.shape[:2]))
 
+    def _guide_places(self, scene: SceneEmbedding, frame: Frame) -> GuidePlaces | None:
+        """The places of all views, PLACE pixels apart."""
+        if self.guides is None:
+            return None
+        middle = slice(PLACE // 2, None, PLACE)
+        points = frame.standard(scene.points[:, :, middle, middle])
+        if self.config.positions != "3d":
+            points = torch.full_like(points, math.nan)
+        features = F.avg_pool2d(scene.fine.flatten(0, 1), PLACE // self.config.fine_stride)
+        return self.guides.places(features.unflatten(0, scene.fine.shape[:2]), points)
+
+    def _guided(self, prepared: Prepared, prompts: ScenePrompts, logits: Tensor) -> Tensor:
+        """What guides add to logits (B, K, V, h, w)."""
+        assert self.guides is not None and prepared.guided is not None
+        places = prepared.guided
+        size = (places.looks.shape[-2], places.looks.shape[-1])
+        columns, rows = (prompts.pixels // PLACE).unbind(-1)
+        cell = (prompts.views * size[0] + rows) * size[1] + columns
+        looks = taken(places.looks.movedim(2, -1).flatten(1, 3), cell.flatten(1)).unflatten(1, cell.shape[1:])
+        points = prepared.frame.standard(self._prompted(prepared.scene, prompts)[0])
+        if self.config.positions != "3d":
+            points = torch.full_like(points, math.nan)
+        of_kind = torch.stack([prompts.kinds == kind for kind in (NEGATIVE, POSITIVE)])
+        told = GuidePoints(of_kind, looks, points, prompts.views, torch.stack((rows, columns), dim=-1))
+        chances = F.adaptive_avg_pool2d(logits.sigmoid().flatten(0, 1), size).unflatten(0, logits.shape[:2])
+        others = [chances[:, :, :, None], logits.new_zeros(*logits.shape[:3], OTHER_MAPS - 1, *size)]
+        if prompts.dense is not None:
+            dense = F.adaptive_avg_pool2d(prompts.dense.flatten(0, 2), size).unflatten(0, logits.shape[:3])
+            others[1:] = [dense, carried(prepared.scene.matching, dense[:, :, :, MASK])[:, :, :, None]]
+        added = self.guides(places, told, torch.cat(others, dim=3))
+        larger = F.interpolate(added.flatten(0, 1), logits.shape[-2:], mode="bilinear", align_corners=False)
+        return larger.unflatten(0, logits.shape[:2])
+
     def _tokens(self, prepared: Prepared, prompts: ScenePrompts) -> tuple[Tensor, Tensor]:
         """Tokens (B, K, V or 1, T, C): the mask's, then the points', and which of them are there (B, K, T)."""
         scene, frame, config = prepared.scene, prepared.frame, self.config
-        height, width = scene.points.shape[2:4]
-        columns, rows = prompts.pixels.unbind(-1)
-        numbers = ((prompts.views * height + rows) * width + columns).flatten(1)
-        shape = prompts.kinds.shape
-        points = taken(scene.points.flatten(1, 3), numbers).unflatten(1, shape[1:])
-        confidence = scene.confidence.flatten(1).gather(1, numbers).unflatten(1, shape[1:])
+        points, confidence = self._prompted(scene, prompts)
         uncertain = frame.uncertain(points, confidence)[:, :, None]  # (B, K, 1, P)
         if config.positions == "2d":
             assert scene.projections is not None
@@ -193,13 +248,21 @@ class MvSam(nn.Module):
         told = self._placed(where, uncertain.expand(where.shape[:-1]))
         told = told + self.kinds[prompts.kinds.clamp(min=0)][:, :, None]
         if self.looks is not None:
-            stride, grid = config.stride, prepared.size
-            cell = (prompts.views * grid[0] + rows // stride) * grid[1] + columns // stride
-            seen = taken(prepared.cells.flatten(1, 2), cell.flatten(1)).unflatten(1, shape[1:])
+            columns, rows = (prompts.pixels // config.stride).unbind(-1)
+            cell = (prompts.views * prepared.size[0] + rows) * prepared.size[1] + columns
+            seen = taken(prepared.cells.flatten(1, 2), cell.flatten(1)).unflatten(1, cell.shape[1:])
             told = told + self.looks(seen)[:, :, None]
         mask = self.mask_token.expand(*told.shape[:3], 1, -1)
         known = F.pad(prompts.kinds != NOTHING, (1, 0), value=True)
         return torch.cat((mask, told), dim=3), known
+
+    def _prompted(self, scene: SceneEmbedding, prompts: ScenePrompts) -> tuple[Tensor, Tensor]:
+        """The places of prompted points in space (B, K, P, 3), and how well they are known (B, K, P)."""
+        height, width = scene.points.shape[2:4]
+        columns, rows = prompts.pixels.unbind(-1)
+        numbers, shape = ((prompts.views * height + rows) * width + columns).flatten(1), rows.shape
+        points = taken(scene.points.flatten(1, 3), numbers).unflatten(1, shape[1:])
+        return points, scene.confidence.flatten(1).gather(1, numbers).unflatten(1, shape[1:])
 
     def _placed(self, where: Tensor, uncertain: Tensor) -> Tensor:
         """Codes (..., C) of coordinates (..., D), 0 where places do not count."""
@@ -229,6 +292,29 @@ class MvSam(nn.Module):
                 raise BadInput(f"{name}: expected {shape} for points of {height}x{width} pixels, got {got}")
         if config.positions == "2d" and scene.projections is None:
             raise BadInput("projections: expected those of all views for positions in the images, got none")
+
+
+@torch.no_grad()
+def carried(matching: Matching | None, masks: Tensor) -> Tensor:
+    """Masks (B, K, V, h, w), positive inside, 0 in views that have none, as the other views match them: the chance that
+    a place shows what is inside; 0 where nobody knows."""
+    found = torch.zeros_like(masks)
+    if matching is None:
+        return found
+    count, views, size = *masks.shape[1:3], matching.descriptors.shape[-2:]
+    inside = (F.adaptive_avg_pool2d(masks.flatten(0, 1), (size[0], size[1])) > 0).to(masks.dtype)
+    inside = inside.unflatten(0, masks.shape[:2]).flatten(3)  # (B, K, V, N)
+    said = matching.descriptors.flatten(3).mT  # (B, V, N, D)
+    for source in inside.flatten(3).any(dim=-1).flatten(0, 1).any(dim=0).nonzero().ravel().tolist():
+        others = [view for view in range(views) if view != source]
+        if not others:
+            break
+        chances = match_chances(said[:, others].flatten(1, 2), said[:, source], matching.nowhere)
+        shown = (chances.to(masks.dtype) @ inside[:, :, source].mT).mT  # (B, K, V' * N)
+        maps = shown.unflatten(-1, (len(others), *size)).flatten(0, 1)
+        larger = F.interpolate(maps, masks.shape[-2:], mode="bilinear", align_corners=False)
+        found[:, :, others] = torch.maximum(found[:, :, others], larger.unflatten(0, (-1, count)))
+    return found
 
 
 def taken(rows: Tensor, numbers: Tensor) -> Tensor:

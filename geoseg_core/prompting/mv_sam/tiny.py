@@ -10,7 +10,7 @@ from geoseg_core.geometry.tiny.point_map import PointMaps
 from geoseg_core.instances.tiny.config import TinyInstancesConfig
 from geoseg_core.instances.tiny.model import FeatureNetwork, InstanceInput
 from geoseg_core.prompting.mv_sam.config import MvSamConfig
-from geoseg_core.prompting.mv_sam.model import MvSam, SceneEmbedding, ScenePrompts
+from geoseg_core.prompting.mv_sam.model import Matching, MvSam, SceneEmbedding, ScenePrompts
 
 # Pixels for one token of the trunk and for one place of what is drawn, each way.
 TOKEN, PLACE = 8, 2
@@ -21,7 +21,7 @@ class TinyMvSamConfig:
     """Sizes of the features and of the decoder."""
 
     features: TinyInstancesConfig = field(default_factory=TinyInstancesConfig)
-    decoder: MvSamConfig = field(default_factory=lambda: MvSamConfig(image=256, fine=73))
+    decoder: MvSamConfig = field(default_factory=lambda: MvSamConfig(image=256, fine=73, guides=True))
 
 
 class TinyMvSam(nn.Module):
@@ -52,4 +52,5 @@ class TinyMvSam(nn.Module):
         features = self.features.features(given)
         grid = torch.Size(each // TOKEN for each in maps.confidence.shape[2:])
         image = features.tokens.mT.unflatten(-1, grid)
-        return SceneEmbedding(image, features.drawn, maps.points, maps.confidence, maps.projections)
+        matching = Matching(given.coarse, given.nowhere)
+        return SceneEmbedding(image, features.drawn, maps.points, maps.confidence, maps.projections, matching)

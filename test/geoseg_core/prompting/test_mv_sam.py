@@ -8,7 +8,17 @@ import torch
 
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.prompting.mv_sam.config import MvSamConfig
-from geoseg_core.prompting.mv_sam.model import BOX, MASK, NOTHING, POSITIVE, MvSam, SceneEmbedding, ScenePrompts
+from geoseg_core.prompting.mv_sam.model import (
+    BOX,
+    MASK,
+    NOTHING,
+    POSITIVE,
+    Matching,
+    MvSam,
+    SceneEmbedding,
+    ScenePrompts,
+    carried,
+)
 from geoseg_core.prompting.mv_sam.positions import PlaceCode, frame_of, projected
 
 SMALL = MvSamConfig(image=12, stride=8, fine=6, fine_stride=2, width=16, inner=8, hidden=16, heads=2, dense=8)
@@ -30,6 +40,7 @@ def embedding(scenes=1, views=3, seed=0, config=SMALL):
         points,
         torch.rand(scenes, views, HEIGHT, WIDTH, generator=drawn),
         projections.expand(scenes, views, 3, 4),
+        Matching(some(5, HEIGHT // 8, WIDTH // 8), torch.zeros(scenes)),
     )
 
 
@@ -42,7 +53,17 @@ def points(*given, scenes=1):
 
 def of_views(scene, order):
     """The scene with its views in another order."""
-    return SceneEmbedding(*(each[:, order] for each in vars(scene).values()))
+    parts = {name: each[:, order] for name, each in vars(scene).items() if isinstance(each, torch.Tensor)}
+    matching = Matching(scene.matching.descriptors[:, order], scene.matching.nowhere)
+    return SceneEmbedding(**parts, matching=matching)
+
+
+def scene_of(scene, number):
+    """One of several scenes alone."""
+    some = slice(number, number + 1)
+    parts = {name: each[some] for name, each in vars(scene).items() if isinstance(each, torch.Tensor)}
+    matching = Matching(*(each[some] for each in vars(scene.matching).values()))
+    return SceneEmbedding(**parts, matching=matching)
 
 
 CLICKS = points((POSITIVE, 0, 10, 20), (0, 2, 40, 5))
@@ -50,18 +71,21 @@ CLICKS = points((POSITIVE, 0, 10, 20), (0, 2, 40, 5))
 
 def model_of(config=SMALL):
     torch.manual_seed(1)
-    return MvSam(config).eval()
+    model = MvSam(config).eval()
+    if model.guides is not None:
+        torch.nn.init.normal_(model.guides.out.weight, std=0.1)  # which is 0 at first
+    return model
 
 
-@pytest.fixture(scope="module")
-def model():
-    return model_of()
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "guided"])
+def model(request):
+    return model_of(replace(SMALL, guides=request.param))
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("attention", ["single", "full"])
-def test_the_order_of_views_changes_nothing(attention):
-    model, scene, order = model_of(replace(SMALL, attention=attention)), embedding(), [2, 0, 1]
+@pytest.mark.parametrize(("attention", "guides"), [("single", False), ("full", False), ("single", True)])
+def test_the_order_of_views_changes_nothing(attention, guides):
+    model, scene, order = model_of(replace(SMALL, attention=attention, guides=guides)), embedding(), [2, 0, 1]
     place = torch.tensor(order).argsort()
     moved = replace(CLICKS, views=place[CLICKS.views])
     straight, turned = model(scene, CLICKS), model(of_views(scene, order), moved)
@@ -95,7 +119,7 @@ def test_scenes_and_prompts_are_answered_one_by_one(model):
     )
     together = model(scene, two)
     for number in range(2):
-        single = SceneEmbedding(*(each[number : number + 1] for each in vars(scene).values()))
+        single = scene_of(scene, number)
         first = model(single, points((1, 0, 10, 20), (0, 2, 40, 5), (1, 1, 3, 3)))
         second = model(single, points((1, 1, 30, 8)))
         assert torch.allclose(together[number, 0], first[0, 0], atol=1e-5)
@@ -136,8 +160,8 @@ def test_in_two_dimensions_a_point_is_where_each_view_shows_it():
 
 
 @torch.no_grad()
-def test_a_mask_or_box_speaks_to_its_own_view(model):
-    scene = embedding()
+def test_a_mask_or_box_speaks_to_its_own_view_where_nobody_knows_which_places_are_the_same(model):
+    scene = replace(embedding(), matching=None)
     dense = torch.zeros(1, 1, 3, 2, HEIGHT // 2, WIDTH // 2)
     plain = model(scene, CLICKS)
     assert torch.allclose(model(scene, replace(CLICKS, dense=dense)), plain, atol=1e-5)
@@ -200,3 +224,17 @@ def test_what_does_not_fit_is_refused(model):
         model(replace(scene, fine=scene.fine[..., :-1]), CLICKS)
     with pytest.raises(BadInput, match="projections"):
         model_of(replace(SMALL, positions="2d"))(replace(scene, projections=None), CLICKS)
+
+
+def test_a_mask_is_carried_to_the_places_that_show_the_same():
+    """Two views of 2 x 2 places, mirror images of each other but for the last place of the second one."""
+    first = torch.eye(4).reshape(4, 2, 2)
+    second = first.flip(-1).clone()
+    second[:, 1, 1] = 0.0
+    masks = torch.zeros(1, 1, 2, 2, 2)
+    masks[0, 0, 0] = torch.tensor([[1.0, -1.0], [1.0, -1.0]])
+    matching = Matching(20 * torch.stack((first, second))[None], torch.full((1,), 10.0))
+    found = carried(matching, masks)
+    assert (found[0, 0, 0] == 0).all()  # nothing is carried to the view that has the mask
+    assert torch.allclose(found[0, 0, 1], torch.tensor([[0.0, 1.0], [0.0, 0.0]]), atol=1e-3)
+    assert (carried(None, masks) == 0).all()

@@ -1,0 +1,15 @@
+"""Points that stand for a mask: some on it, and some just outside of it, which are not on the object."""
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+MASK_POINTS, RIM_POINTS = 16, 8
+# Pixels from the mask to where its rim begins and ends, since the edge of a mask may be wrong by some.
+RIM = (3, 8)
+
+
+def rim(mask: Tensor) -> Tensor:
+    """(..., H, W) bool: what surrounds a mask (..., H, W) bool."""
+    flat = mask.float().reshape(-1, 1, *mask.shape[-2:])
+    inner, outer = (F.max_pool2d(flat, 2 * far + 1, stride=1, padding=far) > 0 for far in RIM)
+    return (outer & ~inner).reshape(mask.shape)
