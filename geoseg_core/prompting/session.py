@@ -16,7 +16,7 @@ import numpy as np
 from geoseg_core.errors import BadInput, GeosegError
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.prompting.mv_sam.asking import PromptedMasks
-from geoseg_core.prompting.mv_sam.prompter import TinyPrompter
+from geoseg_core.prompting.mv_sam.prompter import Prompter
 from geoseg_core.prompts import MAX_POINTS, TEXT_NEEDS_VOCABULARY, Prompt
 
 
@@ -32,13 +32,13 @@ class PromptSession:
     """Objects that are prompted on one encoded frame set.
 
     Args:
-        scene: of the encoder that the prompter was made for.
+        scene: of an encoder that the prompter was made for.
 
     Raises:
         BadInput: a scene of another encoder.
     """
 
-    def __init__(self, prompter: TinyPrompter, scene: EncodedScene) -> None:
+    def __init__(self, prompter: Prompter, scene: EncodedScene) -> None:
         self.prompter, self.scene = prompter, prompter.embed(scene)
         self._steps: list[Step] = []
         self._answers: dict[int, PromptedMasks] = {}

@@ -1,9 +1,10 @@
-"""MV-SAM on scenes of the small encoder: what a scene is, once, then any number of answers from it."""
+"""What answers prompts: a scene is embedded once, then any number of answers come from it. Here on scenes of the small
+encoder; sam2_prompter.py answers on those of any encoder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 
@@ -13,7 +14,7 @@ from geoseg_core.geometry.tiny.point_map import point_maps
 from geoseg_core.instances.tiny.finders import tiny_scene
 from geoseg_core.instances.tiny.model import InstanceInput
 from geoseg_core.prompting.mv_sam.asking import PromptedMasks, asked
-from geoseg_core.prompting.mv_sam.model import Prepared
+from geoseg_core.prompting.mv_sam.model import MvSam, Prepared
 from geoseg_core.prompting.mv_sam.tiny import TinyMvSam, TinyMvSamConfig
 from geoseg_core.prompts import Prompt
 from geoseg_core.views import FrameSet
@@ -30,11 +31,33 @@ class PromptableScene:
     prepared: Prepared
 
 
-class TinyPrompter:
-    """Prompts in any views of a scene to masks in all of them."""
+class Prompter(Protocol):
+    """Prompts in any views of a scene to masks in all of them.
+
+    Attributes:
+        decoder: what answers.
+    """
+
+    decoder: MvSam
+
+    def embed(self, scene: EncodedScene) -> PromptableScene:
+        """All that no prompt changes.
+
+        Raises:
+            BadInput: a scene of an encoder that this was not made for.
+        """
+
+    def answer(self, scene: PromptableScene, prompts: Sequence[Prompt]) -> PromptedMasks:
+        """The one object that the prompts ask for, in all views."""
+        return asked(self.decoder, scene.prepared, scene.placements, scene.frames.cameras, prompts)
+
+
+class TinyPrompter(Prompter):
+    """On the features and points of the small network."""
 
     def __init__(self, model: TinyMvSam) -> None:
         self.model = model.eval()
+        self.decoder = model.decoder
 
     @classmethod
     def from_weights(cls, weights: Path, device: torch.device | str = "cpu") -> Self:
@@ -60,7 +83,3 @@ class TinyPrompter:
             embedding = self.model.embedding(InstanceInput.of(tiny.images, tiny.output), maps)
             prepared = self.model.decoder.prepare(embedding)
         return PromptableScene(scene.frames, tiny.placements, prepared)
-
-    def answer(self, scene: PromptableScene, prompts: Sequence[Prompt]) -> PromptedMasks:
-        """The one object that the prompts ask for, in all views."""
-        return asked(self.model.decoder, scene.prepared, scene.placements, scene.frames.cameras, prompts)
