@@ -1,8 +1,8 @@
 """SAM 2.1 on single images: masks of objects of which points, and perhaps a rough mask, are known.
 
-Ravi et al., "SAM 2: Segment Anything in Images and Videos" (2024), as the package transformers has it. The image is
-prepared as the released code does it (resized to a square, mean and deviation of ImageNet), here and not by
-`Sam2Processor`, which needs torchvision. Nothing is downloaded.
+Ravi et al., "SAM 2: Segment Anything in Images and Videos" (2024), or EdgeTAM (Zhou et al., 2025), its form for small
+devices, as the package transformers has them. The image is prepared as the released code does it (resized to a square,
+mean and deviation of ImageNet), here and not by `Sam2Processor`, which needs torchvision. Nothing is downloaded.
 """
 
 import json
@@ -23,10 +23,11 @@ from geoseg_core.errors import BadInput, MissingExtra
 from geoseg_core.layers.images import normalised
 
 if TYPE_CHECKING:
-    from transformers import Sam2Model
+    from transformers import EdgeTamModel, Sam2Model
 
-# The published checkpoints are of the type for videos, which holds all that single images need.
-MODEL_TYPES = ("sam2", "sam2_video")
+# The published checkpoints are of the types for videos, which hold all that single images need.
+MODEL_TYPES = {"sam2": "Sam2Model", "sam2_video": "Sam2Model", "edgetam": "EdgeTamModel",
+               "edgetam_video": "EdgeTamModel"}  # fmt: skip
 # Of the released code, where it takes a mask for logits: 10 inside, -10 outside.
 LOGIT_SCALE, LOGIT_SHIFT = 20.0, -10.0
 
@@ -47,7 +48,7 @@ class Prompt:
 class Sam2:
     """Prompts of an image to masks. The model is taken over."""
 
-    def __init__(self, model: "Sam2Model", precision: str = "fp32") -> None:
+    def __init__(self, model: "Sam2Model | EdgeTamModel", precision: str = "fp32") -> None:
         self.model, self.precision = model.eval(), precision
         sizes = model.config.prompt_encoder_config
         self.side, self.mask_side = sizes.image_size, 4 * sizes.image_size // sizes.patch_size
@@ -68,18 +69,29 @@ class Sam2:
         height, width = image.shape[:2]
         masks, overlaps = np.zeros((len(prompts), height, width), bool), np.zeros(len(prompts))
         with self._types():
-            embeddings = self.model.get_image_embeddings(self.prepared(image))
+            embeddings = self.embeddings(self.prepared(image))
             for rows in like_prompts(prompts):
                 logits, expected = self._decode(embeddings, [prompts[row] for row in rows], (height, width))
                 full = F.interpolate(logits.float(), (height, width), mode="bilinear", align_corners=False)
                 masks[rows], overlaps[rows] = (full[:, 0] > 0).cpu().numpy(), expected.float().cpu().numpy()
         return masks, overlaps
 
+    @torch.no_grad()
+    def embeddings(self, prepared: Tensor) -> list[Tensor]:
+        """Inputs (N, 3, s, s), s = `side`, as the mask decoder takes them, the finest first: (N, C/8, s/4, s/4),
+        (N, C/4, s/8, s/8) and (N, C, s/16, s/16)."""
+        with self._types():
+            found: list[Tensor] = self.model.get_image_embeddings(prepared)
+            return found
+
     def prepared(self, image: np.ndarray) -> Tensor:
         """An image (H, W, 3) uint8 as the model's input (1, 3, side, side)."""
-        pixels = torch.tensor(image, device=self.model.device).permute(2, 0, 1)[None].float() / 255
+        return self.squared(torch.tensor(image, device=self.model.device).permute(2, 0, 1)[None].float() / 255)
+
+    def squared(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in [0, 1] as the model's input (N, 3, side, side)."""
         square = (self.side, self.side)
-        return normalised(F.interpolate(pixels, square, mode="bilinear", align_corners=False, antialias=True))
+        return normalised(F.interpolate(images, square, mode="bilinear", align_corners=False, antialias=True))
 
     def placed(self, points_px: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Points (..., 2) of an image (H, W) in the model's input; whole numbers are centres of pixels in both."""
@@ -127,22 +139,28 @@ def like_prompts(prompts: Sequence[Prompt]) -> list[list[int]]:
     return [list(rows) for _, rows in groupby(sorted(range(len(prompts)), key=kind), kind)]
 
 
-def load_sam2(weights: str) -> "Sam2Model":
-    """SAM 2 or 2.1 in float32 on the CPU, from a folder in the layout of Hugging Face or of an id in its cache.
+def load_sam2(weights: str) -> "Sam2Model | EdgeTamModel":
+    """SAM 2, 2.1 or EdgeTAM in float32 on the CPU, from a folder in the layout of Hugging Face, or an id in its cache.
 
     Raises:
-        MissingExtra: transformers is not installed, or too old.
-        BadInput: nothing of that name is here, or it is no whole SAM 2 model.
+        MissingExtra: transformers is not installed, or too old; for EdgeTAM, timm is not.
+        BadInput: nothing of that name is here, or it is no whole model of these.
     """
     try:
-        from transformers import Sam2Model
+        import transformers
     except ImportError as error:
         raise MissingExtra("SAM 2.1 (transformers 4.56 or newer)", "sam") from error
     folder = sam2_folder(weights)
+    kind = kind_in(folder)
     try:
-        model, report = Sam2Model.from_pretrained(
+        model_type = getattr(transformers, MODEL_TYPES[kind])
+        model, report = model_type.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
+    except (AttributeError, ImportError) as error:
+        # transformers gives every name, and raises for those whose own requirements are not installed.
+        name, extra = ("EdgeTAM", "edgetam") if kind.startswith("edgetam") else ("SAM 2.1", "sam")
+        raise MissingExtra(name, extra) from error
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise BadInput(f"{folder}: expected a SAM 2 model, got {error}; download it again") from error
     if report["missing_keys"]:
@@ -158,13 +176,20 @@ def sam2_folder(weights: str) -> Path:
     """The folder of a model, by its path or by its id in the cache of Hugging Face.
 
     Raises:
-        BadInput: there is none, or what is there is no SAM 2 model.
+        BadInput: there is none.
     """
     folder = Path(weights).expanduser()
-    if not folder.is_dir():
-        folder = cached_folder(weights)
+    return folder if folder.is_dir() else cached_folder(weights)
+
+
+def kind_in(folder: Path) -> str:
+    """Which of MODEL_TYPES is in a folder.
+
+    Raises:
+        BadInput: none.
+    """
     try:
-        kind = json.loads((folder / "config.json").read_text())["model_type"]
+        kind = str(json.loads((folder / "config.json").read_text())["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
             f"{folder}: expected the config.json of a SAM 2 model in the layout of Hugging Face, got {error!r}; "
@@ -175,7 +200,7 @@ def sam2_folder(weights: str) -> Path:
             f"{folder}: expected a SAM 2 model (model_type {' or '.join(MODEL_TYPES)}), got {kind!r}; "
             "take one such as facebook/sam2.1-hiera-large"
         )
-    return folder
+    return kind
 
 
 def cached_folder(model_id: str) -> Path:
