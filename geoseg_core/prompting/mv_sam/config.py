@@ -32,3 +32,12 @@ class MvSamConfig:
                              choices=ATTENTION)  # fmt: skip
     looks: bool = setting(True, "whether a point also tells what the image embedding is there")
     guides: bool = setting(False, "whether convolutions add to masks what is alike and near to prompted points")
+
+
+def sam2_decoder() -> MvSamConfig:
+    """The published size, that of SAM 2's own mask decoder, on the image embeddings of SAM 2 or EdgeTAM.
+
+    The paper writes codes of 128 channels, but adds them to embeddings of 256, and its 4.1 million trained parameters
+    are those of a decoder of 256.
+    """
+    return MvSamConfig(image=256, stride=16, fine=32, fine_stride=4, width=256, inner=128, hidden=2048, heads=8)
