@@ -152,15 +152,17 @@ def load_sam2(weights: str) -> "Sam2Model | EdgeTamModel":
         raise MissingExtra("SAM 2.1 (transformers 4.56 or newer)", "sam") from error
     folder = sam2_folder(weights)
     kind = kind_in(folder)
+    lacking = MissingExtra("EdgeTAM", "edgetam") if kind.startswith("edgetam") else MissingExtra("SAM 2.1", "sam")
+    # Too old a transformers lacks the class; without timm, which EdgeTAM needs, it can't be made.
+    model_type = getattr(transformers, MODEL_TYPES[kind], None)
+    if model_type is None:
+        raise lacking
     try:
-        model_type = getattr(transformers, MODEL_TYPES[kind])
         model, report = model_type.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
-    except (AttributeError, ImportError) as error:
-        # transformers gives every name, and raises for those whose own requirements are not installed.
-        name, extra = ("EdgeTAM", "edgetam") if kind.startswith("edgetam") else ("SAM 2.1", "sam")
-        raise MissingExtra(name, extra) from error
+    except ImportError as error:
+        raise lacking from error
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise BadInput(f"{folder}: expected a SAM 2 model, got {error}; download it again") from error
     if report["missing_keys"]:
