@@ -100,6 +100,13 @@ RECIPES = (
         "TinyMvSamTask",
         "TinyMvSamRecipe",
     ),
+    Recipe(
+        "mv-sam",
+        "MV-SAM at its published size, on SAM 2 or EdgeTAM and points of any encoder, from single photographs",
+        "geoseg_core.training.recipes.mv_sam",
+        "MvSamTask",
+        "MvSamRecipe",
+    ),
 )
 
 

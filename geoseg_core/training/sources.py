@@ -30,7 +30,9 @@ class DataConfig:
     """What a network learns from."""
 
     source: str = setting(
-        WORLDS, "where samples come from", choices=(WORLDS, "bag", "egoexo", "photographs", "scannet", "scannetpp")
+        WORLDS,
+        "where samples come from",
+        choices=(WORLDS, "bag", "egoexo", "photographs", "sa1b", "scannet", "scannetpp"),
     )
     path: str = setting("", "the dataset's folder, or the bag")
     labels: str = setting("", "scannetpp: the folder of the object ids")
@@ -138,6 +140,7 @@ def open_dataset(config: DataConfig, reader: ReaderConfig) -> SceneSamples:
     from geoseg_core.datasets.bag_samples import RosbagSamples
     from geoseg_core.datasets.egoexo import EgoExoSamples
     from geoseg_core.datasets.photographs import PhotographSamples
+    from geoseg_core.datasets.sa1b import Sa1bSamples
     from geoseg_core.datasets.scannet import scannet_samples
     from geoseg_core.datasets.scannetpp import scannetpp_samples
 
@@ -145,6 +148,7 @@ def open_dataset(config: DataConfig, reader: ReaderConfig) -> SceneSamples:
         "bag": RosbagSamples,
         "egoexo": EgoExoSamples,
         "photographs": PhotographSamples,
+        "sa1b": Sa1bSamples,
         "scannet": scannet_samples,
         "scannetpp": lambda root, given: scannetpp_samples(root, Path(config.labels), given),
     }
