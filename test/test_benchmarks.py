@@ -89,6 +89,14 @@ def test_prompts(bag, tmp_path, ros_environment):
     assert 0 < times["next answer"] < times["first answer"]
 
 
+def test_prompt_order(bag, tmp_path, ros_environment):
+    words = ("--encoders", "pi3", "--sets", "1", "--clicks", "1")
+    record = run("prompt_order", tmp_path, ros_environment, bag, *words)
+    (row,) = record["rows"]
+    # Every other order of three views.
+    assert row["encoder"] == "pi3" and 0 < row["masks"] <= 5 * 3 and row["worst"] > 0.99
+
+
 def test_finders(bag, tmp_path, ros_environment):
     record = run("finders", tmp_path, ros_environment, bag, "--sets", "2", "--passes", "1")
     assert [row["what"] for row in record["rows"]] == ["encode", "queries", "field"]
