@@ -40,6 +40,12 @@ class InferenceConfig:
 
         return torch.autocast(device.type, torch.bfloat16) if self.precision == "autocast" else nullcontext()
 
+    def readout_types(self, device: "torch.device") -> AbstractContextManager:
+        """The context in which networks with float32 weights run that read what this one says."""
+        import torch
+
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision != "fp32")
+
 
 @dataclass(frozen=True)
 class VggtEncoderConfig(InferenceConfig):

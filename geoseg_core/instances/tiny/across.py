@@ -10,8 +10,6 @@ from geoseg_core.layers.products import attend
 
 # Scale of what is added to the features at first; with the 0.01 of deep models nothing is learned in a short time.
 FIRST_SCALE = 0.1
-# Numbers below exp of this are slow to compute with, and no chance.
-LEAST_LOG = -60.0
 
 
 class Across(nn.Module):
@@ -65,27 +63,18 @@ def shown_elsewhere(values: Tensor, described: Tensor, nowhere: Tensor, views: i
     """For each place the mean (B, N, C) of the values (B, N, C) of the places in other views that show the same, by the
     chances that they do; 0 for the chance that none does.
 
+    Chances are the softmax over products of descriptors with `nowhere` beside, so this is attention with one more key.
+
     Args:
-        described: (B, N, D) descriptors of the places of all views, view after view.
+        described: (B, N, D) descriptors of the places of all views, view after view; D is C at most.
         nowhere: (B,) logit that no place shows it.
     """
-    if views == 1:
-        return torch.zeros_like(values)
-    given, said = values.chunk(views, dim=1), described.chunk(views, dim=1)
-    taken = []
-    for view in range(views):
-        others = [other for other in range(views) if other != view]
-        chances = match_chances(said[view], torch.cat([said[other] for other in others], dim=1), nowhere)
-        taken.append(chances.to(values.dtype) @ torch.cat([given[other] for other in others], dim=1))
-    return torch.cat(taken, dim=1)
-
-
-@torch.no_grad()
-def match_chances(own: Tensor, others: Tensor, nowhere: Tensor) -> Tensor:
-    """Chances (B, N, M) that places with descriptors (B, M, D) show what those with descriptors (B, N, D) show; a row
-    sums to less than 1, the rest being the chance of `nowhere` (B,)."""
-    logits = (own @ others.mT).float()
-    beside = nowhere.float()[:, None, None]
-    highest = torch.maximum(logits.amax(dim=-1, keepdim=True), beside)
-    parts = (logits - highest).clamp_(min=LEAST_LOG).exp_()
-    return parts / (parts.sum(dim=-1, keepdim=True) + (beside - highest).exp())
+    batch, count, width = values.shape
+    said = F.pad(described.detach(), (0, width - described.shape[-1]))  # keys as wide as values are quick
+    queries = said.unflatten(1, (views, -1))  # (B, V, n, C)
+    keys, given = (F.pad(each, (0, 0, 0, 1))[:, None].expand(-1, views, -1, -1) for each in (said, values))
+    beside = said.new_zeros(batch, views, 1, count + 1)
+    beside[..., -1] = nowhere.detach()[:, None, None]
+    own = torch.eye(views, dtype=torch.bool, device=said.device).repeat_interleave(count // views, dim=1)
+    beside[..., :-1].masked_fill_(own[:, None], -torch.inf)
+    return F.scaled_dot_product_attention(queries, keys, given, beside, scale=1.0).flatten(1, 2)

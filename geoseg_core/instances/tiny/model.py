@@ -121,7 +121,8 @@ class Detail(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor, images: Tensor) -> Tensor:
-        drawn = self.from_images(normalised(images)) + _double(self.from_features(features))
+        flat = normalised(images).contiguous(memory_format=torch.channels_last)
+        drawn = self.from_images(flat) + _double(self.from_features(features))
         found: Tensor = self.out(self.block(drawn))
         return found
 
@@ -131,21 +132,29 @@ class InstanceFeatures:
     """What all readouts of B scenes of V views stand on.
 
     Attributes:
-        queries: (B, V, D, H/2, W/2) for the masks of object queries.
-        field: (B, V, C, H/2, W/2), as they come, of any length.
-        things: (B, V, H/2, W/2) logits that a place is on a thing.
+        drawn: (B, V, D + C + 1, H/2, W/2) all that is known of each place.
         tokens: (B, V, P, E) of the places at 1/8, as wide as the geometry network's.
+        parts: D, C and 1, the channels of each kind.
     """
 
-    queries: Tensor
-    field: Tensor
-    things: Tensor
+    drawn: Tensor
     tokens: Tensor
+    parts: tuple[int, int, int]
 
     @property
-    def drawn(self) -> Tensor:
-        """(B, V, D + C + 1, H/2, W/2): all that is known of each place."""
-        return torch.cat((self.queries, self.field, self.things[:, :, None]), dim=2)
+    def queries(self) -> Tensor:
+        """(B, V, D, H/2, W/2) for the masks of object queries."""
+        return self.drawn.split(self.parts, dim=2)[0]
+
+    @property
+    def field(self) -> Tensor:
+        """(B, V, C, H/2, W/2) float32, as they come, of any length."""
+        return self.drawn.split(self.parts, dim=2)[1].float()
+
+    @property
+    def things(self) -> Tensor:
+        """(B, V, H/2, W/2) float32 logits that a place is on a thing."""
+        return self.drawn[:, :, -1].float()
 
 
 class FeatureNetwork(nn.Module):
@@ -174,8 +183,7 @@ class FeatureNetwork(nn.Module):
         maps, tokens = self.trunk(given)
         flat = maps.flatten(0, 1)
         drawn = _double(self.head(flat)) + self.detail(flat, given.images.flatten(0, 1))
-        features, field, things = drawn.unflatten(0, maps.shape[:2]).split(self.parts, dim=2)
-        return InstanceFeatures(features, field.float(), things[:, :, 0].float(), tokens)
+        return InstanceFeatures(drawn.unflatten(0, maps.shape[:2]), tokens, self.parts)
 
 
 class TinyInstances(FeatureNetwork):

@@ -79,7 +79,6 @@ class TinyPrompter(Prompter):
         """
         tiny = tiny_scene(scene)
         maps = point_maps(tiny.output, tiny.cameras)
-        with tiny.encoder.config.trunk_types(tiny.images.device):
+        with tiny.encoder.config.readout_types(tiny.images.device):
             embedding = self.model.embedding(InstanceInput.of(tiny.images, tiny.output), maps)
-            prepared = self.model.decoder.prepare(embedding)
-        return PromptableScene(scene.frames, tiny.placements, prepared)
+        return PromptableScene(scene.frames, tiny.placements, self.decoder.prepare(embedding))

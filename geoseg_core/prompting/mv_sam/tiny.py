@@ -48,9 +48,9 @@ class TinyMvSam(nn.Module):
         return found
 
     def embedding(self, given: InstanceInput, maps: PointMaps) -> SceneEmbedding:
-        """What is known of the scenes before anybody points."""
+        """What is known of the scenes before anybody points, float32."""
         features = self.features.features(given)
         grid = torch.Size(each // TOKEN for each in maps.confidence.shape[2:])
-        image = features.tokens.mT.unflatten(-1, grid)
-        matching = Matching(given.coarse, given.nowhere)
-        return SceneEmbedding(image, features.drawn, maps.points, maps.confidence, maps.projections, matching)
+        image = features.tokens.mT.unflatten(-1, grid).float()
+        matching = Matching(given.coarse.float(), given.nowhere)
+        return SceneEmbedding(image, features.drawn.float(), maps.points, maps.confidence, maps.projections, matching)

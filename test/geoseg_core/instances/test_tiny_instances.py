@@ -18,7 +18,7 @@ from geoseg_core.geometry.tiny.encoder import TinyEncoder
 from geoseg_core.geometry.tiny.model import TinyGeometry
 from geoseg_core.instances.field.cluster_config import SMALL_CLUSTERS
 from geoseg_core.instances.queries.config import QueryConfig, QueryDecodingConfig
-from geoseg_core.instances.tiny.across import PooledBlock, match_chances, shown_elsewhere
+from geoseg_core.instances.tiny.across import PooledBlock, shown_elsewhere
 from geoseg_core.instances.tiny.config import TinyInstancesConfig
 from geoseg_core.instances.tiny.finders import (
     TinyQueries,
@@ -109,18 +109,17 @@ def test_places_look_at_means_over_squares_of_each_view():
     assert torch.allclose(block(x, (2, 2, 2)), mixed + block.mlp(block.norm2(mixed)), atol=1e-6)
 
 
-def test_chances_of_matches_by_hand():
+def test_what_other_views_show_by_hand():
     first, second = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]), torch.tensor([[[2.0, 0.0], [0.0, 3.0]]])
     # Of the first place: products 2 and 0 with those of the second view, and 0.5 for nowhere.
     whole = math.exp(2) + 1 + math.exp(0.5)
-    chances = match_chances(first, second, torch.tensor([0.5]))
-    assert chances[0, 0].tolist() == pytest.approx([math.exp(2) / whole, 1 / whole])
-    assert chances[0, 1].tolist() == pytest.approx([1 / (2 + math.exp(0.5))] * 2)
-    values = torch.tensor([[[1.0], [2.0], [10.0], [20.0]]])
+    values = torch.tensor([[[1.0, 0.0, 0.0], [2.0, 0.0, 0.0], [10.0, 1.0, 0.0], [20.0, 0.0, 1.0]]])
     shown = shown_elsewhere(values, torch.cat((first, second), dim=1), torch.tensor([0.5]), 2)
-    assert float(shown[0, 0, 0]) == pytest.approx((10 * math.exp(2) + 20) / whole)
+    assert shown[0, 0].tolist() == pytest.approx([(10 * math.exp(2) + 20) / whole, math.exp(2) / whole, 1 / whole])
+    assert shown[0, 1, 1:].tolist() == pytest.approx([1 / (2 + math.exp(0.5))] * 2)
     assert float(shown[0, 3, 0]) == pytest.approx((1 + 2) / (2 + math.exp(0.5)))
-    assert torch.equal(shown_elsewhere(values, values, torch.tensor([0.5]), 1), torch.zeros(1, 4, 1)), "no other view"
+    alone = shown_elsewhere(values, torch.cat((first, second), dim=1), torch.tensor([0.5]), 1)
+    assert torch.equal(alone, torch.zeros(1, 4, 3)), "no other view"
 
 
 @torch.no_grad()
