@@ -74,6 +74,8 @@ class Placement:
     def logits_to_source(self, logits: Tensor, unseen: float) -> Tensor:
         """Logits (N, h, w) of the network's input at the pixels of the image, (N, H, W); bilinear, and `unseen` where
         the network saw nothing."""
+        if self.offset == (0, 0) and self.resized == self.canvas:  # it saw all, which needs no grid
+            return F.interpolate(logits[None], self.source, mode="bilinear", align_corners=False)[0]
         grid, seen = image_grid(self)
         smooth = F.grid_sample(logits[None], grid.to(logits), padding_mode="border", align_corners=True)[0]
         return torch.where(seen.to(logits.device), smooth, unseen)

@@ -134,10 +134,12 @@ def decoded(decoder: MvSam, prepared: Prepared, marked: Sequence[Marked]) -> Ten
     pixels = np.concatenate([each.points for each in marked])
     device = prepared.cells.device
     size = (DENSE * prepared.size[0], DENSE * prepared.size[1])
-    dense = torch.zeros(1, 1, prepared.cells.shape[1], 2, *size, device=device)
+    dense = None
     for each in marked:
         for channel, given in ((MASK, each.mask), (BOX, each.box)):
             if given is not None:
+                if dense is None:
+                    dense = torch.zeros(1, 1, prepared.cells.shape[1], 2, *size, device=device)
                 share = F.adaptive_avg_pool2d(torch.from_numpy(given)[None].float(), size)[0]
                 dense[0, 0, each.view, channel] = torch.where(share >= 0.5, 1.0, -1.0).to(device)
     told = [torch.from_numpy(each.astype(np.int64)).to(device)[None, None] for each in (kinds, views, pixels)]
@@ -147,7 +149,13 @@ def decoded(decoder: MvSam, prepared: Prepared, marked: Sequence[Marked]) -> Ten
 
 def without_sprinkles(mask: np.ndarray) -> np.ndarray:
     """A mask (H, W) without the parts that are smaller than a thousandth of the image."""
-    count, parts, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    if not width:
+        return mask
+    window = (slice(top, top + height), slice(left, left + width))
+    _, parts, facts, _ = cv2.connectedComponentsWithStats(mask[window].astype(np.uint8), connectivity=8)
     kept = facts[:, cv2.CC_STAT_AREA] >= SPRINKLE * mask.size
     kept[0] = False
-    return kept[parts] if count > 1 else mask
+    left_over = np.zeros_like(mask)
+    left_over[window] = kept[parts]
+    return left_over

@@ -77,6 +77,15 @@ def test_masks_come_back_to_their_pixels() -> None:
     assert not place.nearest_to_source(np.ones((518, 518), bool))[:70].any()
 
 
+def test_logits_that_stand_alone_come_back_as_those_on_a_margin() -> None:
+    """Bilinear between the centres of pixels, whichever way it is done."""
+    logits = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, 8)).astype(np.float32))
+    alone = Placement((15, 20), (6, 8), (0, 0), (6, 8))
+    margin = Placement((15, 20), (6, 8), (1, 0), (7, 8))
+    padded = torch.cat((logits[:, :1], logits), dim=1)  # as the border goes on
+    assert torch.allclose(alone.logits_to_source(logits, -9.0), margin.logits_to_source(padded, -9.0), atol=1e-5)
+
+
 def test_images_of_different_sizes_share_a_canvas_with_white_margins() -> None:
     places = common_canvas([vggt_placement(LANDSCAPE), vggt_placement((720, 1280))])
     assert [each.canvas for each in places] == [(392, 518)] * 2
