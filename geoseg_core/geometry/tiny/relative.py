@@ -117,8 +117,13 @@ def first_guesses(matches: Matches, focals: tuple[float, float], seed: int) -> n
     with np.errstate(divide="ignore"):
         keys = np.log(chance) - np.log(-np.log(generator.random((GUESSES, len(chance)))))
     triples = np.argpartition(keys, -3, axis=1)[:, -3:]
-    first, second = lifted(matches, np.log(focals)[None])
-    guesses = similarities(second[0][triples], first[0][triples])
+    first, second = (
+        lifted(pixels, depth, np.log([focal]))[0]
+        for pixels, depth, focal in zip(
+            (matches.first, matches.second), (matches.first_depth, matches.second_depth), focals, strict=True
+        )
+    )
+    guesses = similarities(second[triples], first[triples])
     solved = np.isfinite(guesses).all(axis=1)
     return np.concatenate((guesses[solved], np.tile(np.log(focals), (solved.sum(), 1))), axis=1)
 
@@ -143,47 +148,56 @@ def similarities(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return result
 
 
-def lifted(matches: Matches, log_focals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points (G, N, 3) of both views in their own camera frames, for log focal lengths (G, 2)."""
-    points = []
-    for index, (pixels, depth) in enumerate(
-        ((matches.first, matches.first_depth), (matches.second, matches.second_depth))
-    ):
-        slopes = pixels / np.exp(log_focals[:, index, None, None])
-        rays = np.concatenate((slopes, np.ones((*slopes.shape[:2], 1))), axis=-1)
-        points.append(rays * depth[:, None])
-    return points[0], points[1]
+def lifted(pixels: np.ndarray, depth: np.ndarray, log_focals: np.ndarray) -> np.ndarray:
+    """Points (G, N, 3) of a view in its camera frame, for log focal lengths (G,)."""
+    slopes = pixels / np.exp(log_focals[:, None, None])
+    return np.concatenate((slopes, np.ones((*slopes.shape[:2], 1))), axis=-1) * depth[:, None]
 
 
-def misses(matches: Matches, parameters: np.ndarray, deeper: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """How far matches miss under parameters (G, 9), and how that changes with the first view's depth.
+def moved_points(matches: Matches, parameters: np.ndarray, deeper: np.ndarray) -> np.ndarray:
+    """Points (G, N, 3) of the first view in the second camera's frame under parameters (G, 9).
 
     Args:
-        deeper: (N,) what is added to the log of the first view's depth, over the error to expect of it; none if None.
+        deeper: (N,) what is added to the log of the first view's depth, over the error to expect of it.
+    """
+    back = Rotation.from_rotvec(parameters[:, :3]).as_matrix()  # second to first, so rows times it go back
+    first = lifted(matches.first, matches.first_depth * np.exp(DEPTH_PART * deeper), parameters[:, 7])
+    return (first - parameters[:, None, 3:6]) @ back
+
+
+def misses(matches: Matches, parameters: np.ndarray, points: np.ndarray, deeper: np.ndarray) -> np.ndarray:
+    """How far matches miss under parameters (G, 9), which move the first view's points to (G, N, 3).
 
     Returns:
         (G, N, 4) errors over those to expect: the two pixel coordinates in the second view, the log of the ratio of
-        both depths there, and `deeper` itself; and their derivatives (G, N, 4) by `deeper`.
+        both depths there, and `deeper` (N,) itself.
     """
-    extra = np.zeros(len(matches.weight)) if deeper is None else deeper
-    first, _ = lifted(matches, parameters[:, 7:])
-    first = first * np.exp(DEPTH_PART * extra)[:, None]
-    back = Rotation.from_rotvec(parameters[:, :3]).as_matrix()  # second to first, so rows times it go back
-    points, along = (first - parameters[:, None, 3:6]) @ back, DEPTH_PART * first @ back
-    depth = np.exp(parameters[:, 6, None]) * matches.second_depth
-    ahead = np.maximum(points[..., 2:], 1e-3 * depth[..., None])
-    focal = np.exp(parameters[:, 8, None, None]) / PIXEL_PART
-    parts = (
-        focal * points[..., :2] / ahead - matches.second / PIXEL_PART,
-        np.log(ahead / depth[..., None]) / DEPTH_PART,
-        np.broadcast_to(extra[:, None], ahead.shape),
-    )
-    slopes = (
-        focal * (along[..., :2] - points[..., :2] * along[..., 2:] / ahead) / ahead,
-        along[..., 2:] / ahead / DEPTH_PART,
-        np.ones_like(ahead),
-    )
-    return np.concatenate(parts, axis=-1), np.concatenate(slopes, axis=-1)
+    depth, ahead, focal = surroundings(matches, parameters, points)
+    found = np.empty((*points.shape[:2], 4))
+    found[..., :2] = focal * points[..., :2] / ahead - matches.second / PIXEL_PART
+    found[..., 2] = np.log(ahead / depth)[..., 0] / DEPTH_PART
+    found[..., 3] = deeper
+    return found
+
+
+def misses_by_depth(matches: Matches, parameters: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(G, N, 4) how `misses` change with `deeper`."""
+    _, ahead, focal = surroundings(matches, parameters, points)
+    back = Rotation.from_rotvec(parameters[:, :3]).as_matrix()
+    along = DEPTH_PART * (points + parameters[:, None, 3:6] @ back)
+    found = np.ones((*points.shape[:2], 4))
+    found[..., :2] = focal * (along[..., :2] - points[..., :2] * along[..., 2:] / ahead) / ahead
+    found[..., 2] = along[..., 2] / ahead[..., 0] / DEPTH_PART
+    return found
+
+
+def surroundings(
+    matches: Matches, parameters: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of points (G, N, 3) in the second camera's frame: the depth (G, N, 1) that the second view has there, their own,
+    no less than a part of that, and its focal lengths (G, 1, 1) over the error to expect of pixels."""
+    depth = (np.exp(parameters[:, 6, None]) * matches.second_depth)[..., None]
+    return depth, np.maximum(points[..., 2:], 1e-3 * depth), np.exp(parameters[:, 8, None, None]) / PIXEL_PART
 
 
 def without(direction: np.ndarray, errors: np.ndarray) -> np.ndarray:
@@ -195,7 +209,9 @@ def without(direction: np.ndarray, errors: np.ndarray) -> np.ndarray:
 def squared_errors(matches: Matches, parameters: np.ndarray) -> np.ndarray:
     """(G, N) squares of what is left of the errors when each match has the depth that suits it best, to first order;
     3 is to be expected where a match is right."""
-    off, along = misses(matches, parameters)
+    level = np.zeros(len(matches.weight))
+    points = moved_points(matches, parameters, level)
+    off, along = misses(matches, parameters, points, level), misses_by_depth(matches, parameters, points)
     return (without(along, off) ** 2).sum(axis=-1)
 
 
@@ -208,8 +224,10 @@ def refine(matches: Matches, start: np.ndarray, focals: tuple[float, float]) -> 
     prior, damping, best = np.log(focals), 1e-3, start
     deeper = np.zeros(len(matches.weight))
     for _ in range(STEPS):
-        off, along = misses(matches, np.concatenate((best[None], best + DELTA * np.eye(9))), deeper)
-        errors, by_depth = off[0], along[0]
+        around = np.concatenate((best[None], best + DELTA * np.eye(9)))
+        points = moved_points(matches, around, deeper)
+        off, by_depth = misses(matches, around, points, deeper), misses_by_depth(matches, best[None], points[:1])[0]
+        errors = off[0]
         change = (off[1:] - errors) / DELTA  # (9, N, 4)
         weight = matches.weight / (1 + (errors**2).sum(axis=-1) / AGREES) ** 2
         left = (without(by_depth, change) * np.sqrt(weight)[:, None]).reshape(9, -1)
@@ -219,7 +237,9 @@ def refine(matches: Matches, start: np.ndarray, focals: tuple[float, float]) -> 
         step = np.linalg.solve(normal + np.diag(damping * np.diag(normal) + 1e-12), -slope)
         moved = errors + np.tensordot(step, change, axes=1)
         nearer = deeper - (moved * by_depth).sum(axis=-1) / (by_depth**2).sum(axis=-1)
-        before, after = cost(matches, best, deeper, prior), cost(matches, best + step, nearer, prior)
+        tried = (best + step)[None]
+        after = misses(matches, tried, moved_points(matches, tried, nearer), nearer)[0]
+        before, after = cost(matches, best, errors, prior), cost(matches, best + step, after, prior)
         if after < before:
             best, deeper, damping = best + step, nearer, damping / 5
             if before - after < SETTLED * before:
@@ -229,8 +249,8 @@ def refine(matches: Matches, start: np.ndarray, focals: tuple[float, float]) -> 
     return best
 
 
-def cost(matches: Matches, parameters: np.ndarray, deeper: np.ndarray, prior: np.ndarray) -> float:
-    """What `refine` makes small."""
-    squared = (misses(matches, parameters[None], deeper)[0][0] ** 2).sum(axis=-1)
+def cost(matches: Matches, parameters: np.ndarray, errors: np.ndarray, prior: np.ndarray) -> float:
+    """What `refine` makes small, of parameters (9,) and the errors (N, 4) under them."""
+    squared = (errors**2).sum(axis=-1)
     focal = (((parameters[7:] - prior) / FOCAL_PART) ** 2).sum()
     return float((squared / (1 + squared / AGREES) * matches.weight).sum() + focal)
