@@ -55,6 +55,9 @@ def expected_cells(points_px: Tensor, depth: Tensor, way: Way, size: tuple[int, 
     across = torch.stack((-line[:, 1], line[:, 0]), dim=-1)
     reach = length.clamp(min=ASIDE * width)
     centres = cell_centres(*size).to(points_px)
-    along = (line @ centres.T - (line * place).sum(dim=-1, keepdim=True)) / reach
-    aside = (across @ centres.T - (across * place).sum(dim=-1, keepdim=True)) / (ASIDE * width)
-    return torch.where(ahead[:, None], -(along**2 + aside**2) / 2, 0)
+    counts = ahead[:, None] * 0.5**0.5
+    along, aside = (
+        torch.addmm(-(axis * place).sum(dim=-1, keepdim=True), axis, centres.T)
+        for axis in (line * counts / reach, across * counts / (ASIDE * width))
+    )
+    return along.square_().addcmul_(aside, aside).neg_()

@@ -47,12 +47,12 @@ def window(device: torch.device) -> Tensor:
     return torch.cartesian_prod(steps, steps).flip(-1)
 
 
-def best_cells(logits: Tensor, width: int) -> Tensor:
-    """The likeliest cell (B, N, 2), column and row, of logits (B, N, h*w).
+def best_cells(chances: Tensor, width: int) -> Tensor:
+    """The likeliest cell (B, N, 2), column and row, by chances (B, N, h*w), each place's up to a factor.
 
     What lies on the corner of four cells is likely in each of them, so chances are summed over the neighbours first.
     """
-    cells = logits.softmax(dim=-1).unflatten(-1, (-1, width))
+    cells = chances.unflatten(-1, (-1, width))
     best = (neighbourhood(cells) + cells).flatten(-2).argmax(dim=-1)
     return torch.stack((best % width, best // width), dim=-1)
 
@@ -127,9 +127,9 @@ def follow_coarsely(
 ) -> tuple[Tensor, Tensor]:
     """What `follow` does first: the coarse cells (B, N, 2) of the target, column and row, and the chances (B, N)."""
     logits = coarse_logits(sampled(coarse[0], points_px, COARSE), coarse[1], nowhere)
-    seen = 1 - logits.softmax(dim=-1)[..., -1]
-    within = logits[..., :-1] if expected is None else logits[..., :-1] + expected
-    return best_cells(within, coarse[1].shape[-1]), seen
+    chances = logits.softmax(dim=-1)
+    within = chances[..., :-1] if expected is None else (logits[..., :-1] + expected).softmax(dim=-1)
+    return best_cells(within, coarse[1].shape[-1]), 1 - chances[..., -1]
 
 
 def carried(maps: tuple[Tensor, Tensor], nowhere: Tensor, masks: Tensor) -> Tensor:

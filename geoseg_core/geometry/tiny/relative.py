@@ -154,15 +154,19 @@ def lifted(pixels: np.ndarray, depth: np.ndarray, log_focals: np.ndarray) -> np.
     return np.concatenate((slopes, np.ones((*slopes.shape[:2], 1))), axis=-1) * depth[:, None]
 
 
-def moved_points(matches: Matches, parameters: np.ndarray, deeper: np.ndarray) -> np.ndarray:
-    """Points (G, N, 3) of the first view in the second camera's frame under parameters (G, 9).
+def moved_points(matches: Matches, parameters: np.ndarray, deeper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points of the first view in the second camera's frame under parameters (G, 9).
 
     Args:
         deeper: (N,) what is added to the log of the first view's depth, over the error to expect of it.
+
+    Returns:
+        (G, N, 3), and where the first camera stands (G, 1, 3).
     """
     back = Rotation.from_rotvec(parameters[:, :3]).as_matrix()  # second to first, so rows times it go back
     first = lifted(matches.first, matches.first_depth * np.exp(DEPTH_PART * deeper), parameters[:, 7])
-    return (first - parameters[:, None, 3:6]) @ back
+    stands = -parameters[:, None, 3:6] @ back
+    return first @ back + stands, stands
 
 
 def misses(matches: Matches, parameters: np.ndarray, points: np.ndarray, deeper: np.ndarray) -> np.ndarray:
@@ -180,11 +184,10 @@ def misses(matches: Matches, parameters: np.ndarray, points: np.ndarray, deeper:
     return found
 
 
-def misses_by_depth(matches: Matches, parameters: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(G, N, 4) how `misses` change with `deeper`."""
+def misses_by_depth(matches: Matches, parameters: np.ndarray, points: np.ndarray, stands: np.ndarray) -> np.ndarray:
+    """(G, N, 4) how `misses` change with `deeper`, of both that `moved_points` gives."""
     _, ahead, focal = surroundings(matches, parameters, points)
-    back = Rotation.from_rotvec(parameters[:, :3]).as_matrix()
-    along = DEPTH_PART * (points + parameters[:, None, 3:6] @ back)
+    along = DEPTH_PART * (points - stands)
     found = np.ones((*points.shape[:2], 4))
     found[..., :2] = focal * (along[..., :2] - points[..., :2] * along[..., 2:] / ahead) / ahead
     found[..., 2] = along[..., 2] / ahead[..., 0] / DEPTH_PART
@@ -210,8 +213,8 @@ def squared_errors(matches: Matches, parameters: np.ndarray) -> np.ndarray:
     """(G, N) squares of what is left of the errors when each match has the depth that suits it best, to first order;
     3 is to be expected where a match is right."""
     level = np.zeros(len(matches.weight))
-    points = moved_points(matches, parameters, level)
-    off, along = misses(matches, parameters, points, level), misses_by_depth(matches, parameters, points)
+    points, stands = moved_points(matches, parameters, level)
+    off, along = misses(matches, parameters, points, level), misses_by_depth(matches, parameters, points, stands)
     return (without(along, off) ** 2).sum(axis=-1)
 
 
@@ -225,9 +228,9 @@ def refine(matches: Matches, start: np.ndarray, focals: tuple[float, float]) -> 
     deeper = np.zeros(len(matches.weight))
     for _ in range(STEPS):
         around = np.concatenate((best[None], best + DELTA * np.eye(9)))
-        points = moved_points(matches, around, deeper)
-        off, by_depth = misses(matches, around, points, deeper), misses_by_depth(matches, best[None], points[:1])[0]
-        errors = off[0]
+        points, stands = moved_points(matches, around, deeper)
+        off = misses(matches, around, points, deeper)
+        errors, by_depth = off[0], misses_by_depth(matches, best[None], points[:1], stands[:1])[0]
         change = (off[1:] - errors) / DELTA  # (9, N, 4)
         weight = matches.weight / (1 + (errors**2).sum(axis=-1) / AGREES) ** 2
         left = (without(by_depth, change) * np.sqrt(weight)[:, None]).reshape(9, -1)
@@ -238,7 +241,7 @@ def refine(matches: Matches, start: np.ndarray, focals: tuple[float, float]) -> 
         moved = errors + np.tensordot(step, change, axes=1)
         nearer = deeper - (moved * by_depth).sum(axis=-1) / (by_depth**2).sum(axis=-1)
         tried = (best + step)[None]
-        after = misses(matches, tried, moved_points(matches, tried, nearer), nearer)[0]
+        after = misses(matches, tried, moved_points(matches, tried, nearer)[0], nearer)[0]
         before, after = cost(matches, best, errors, prior), cost(matches, best + step, after, prior)
         if after < before:
             best, deeper, damping = best + step, nearer, damping / 5
