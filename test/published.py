@@ -161,3 +161,38 @@ def write_sa1b(root, number=1):
     facts = {"image_id": number, "width": 20, "height": 10, "file_name": f"sa_{number}.jpg"}
     write_image(root / f"sa_{number}.jpg", np.full((10, 20, 3), 128, np.uint8))
     write_text(root / f"sa_{number}.json", json.dumps({"image": facts, "annotations": annotations}))
+
+
+def picture(number):
+    return np.full((30, 40, 3), 10 * number, np.uint8)
+
+
+def patch(rows, columns, size=(30, 40)):
+    mask = np.zeros(size, np.uint8)
+    mask[rows, columns] = 255
+    return mask
+
+
+def write_nvos(root, name="fern"):
+    """Five views; the fourth has scribbles, the second is the truth, of half the size."""
+    for number in range(5):
+        write_image(root / name.partition("_")[0] / "images" / f"IMG_{number}.png", picture(number))
+        # Those of another size have other names.
+        write_image(root / name.partition("_")[0] / "images_4" / f"image00{number}.png", picture(number)[::4, ::4])
+    write_image(root / "reference_image" / name / "IMG_3.png", picture(3))
+    write_image(root / "scribbles" / name / f"pos_0_{name}.png", patch(slice(4, 6), slice(10, 20)))
+    write_image(root / "scribbles" / name / f"neg_0_{name}.png", patch(slice(28, 30), slice(0, 40)))
+    write_image(root / "scribbles" / name / f"vis_{name}.png", picture(3))
+    write_image(root / "masks" / name / "IMG_1.png", picture(1))
+    write_image(root / "masks" / name / "IMG_1_mask.png", patch(slice(0, 5), slice(0, 20), (15, 20)))
+
+
+def write_spin_nerf(root):
+    """Six views; the first four have masks, named by their number, of half the size."""
+    for number in range(6):
+        write_image(root / "fern" / "images_4" / f"IMG_{number}.png", picture(number))
+    for number in range(4):
+        mask = patch(slice(0, 3 + number), slice(0, 20), (15, 20)) // 255
+        write_image(root / "MVSeg_data" / "fern (llff)" / f"image00{number}.png", mask)
+    write_image(root / "MVSeg_data" / "fern (llff)" / "image000_cutout.png", picture(1))
+    write_image(root / "MVSeg_data" / "fern (llff)" / "image000_pseudo.png", picture(1))

@@ -91,15 +91,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     measuring.add_data_arguments(parser, "out/instances")
     add_scene_arguments(parser)
+    parser.add_argument("--views", type=int, metavar="N", help=f"views of a scene ({VIEWS}; of a bag all cameras)")
     parser.add_argument("--least-px", type=int, default=64, metavar="N", help="pixels of a thing that counts")
     parser.add_argument("--least-points", type=int, default=20, metavar="N", help="points of a thing that counts")
     parser.add_argument("--voxel-m", type=float, default=0.01, metavar="M", help="the cloud has a point for each voxel")
 
 
 def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare which views of the data are one scene; see `open_scenes`."""
+    """Declare which views of the data are one scene, but for `--views`, how many; see `open_scenes`."""
     parser.add_argument("--labels", default="", metavar="FOLDER", help="scannetpp: the folder of the object ids")
-    parser.add_argument("--views", type=int, metavar="N", help=f"views of a scene ({VIEWS}; of a bag all cameras)")
     parser.add_argument("--moments", type=int, default=1, metavar="N", help="worlds: every camera at N moments")
     parser.add_argument("--step-s", type=float, default=0.4, metavar="S", help="worlds: seconds between two moments")
     parser.add_argument("--sets", type=int, default=0, metavar="N", help="bag: N sets, evenly spread (default: all)")

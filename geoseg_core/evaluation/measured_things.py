@@ -42,7 +42,7 @@ def with_geometry(sample: Sample) -> FrameSet:
         BadInput: the sample lacks one of them.
     """
     if sample.depth is None or sample.intrinsics is None or sample.camera_to_world is None:
-        raise BadInput(f"{sample.source}: expected depth, calibration and poses for the method rgbd; leave it out")
+        raise BadInput(f"{sample.source}: expected depth, calibration and poses that the method needs; leave it out")
     depth = sample.depth.cpu().numpy()
     intrinsics, poses = (each.double().cpu().numpy() for each in (sample.intrinsics, sample.camera_to_world))
     frames = images_only(sample)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from geoseg_core.evaluation.colours import colour_of
 from geoseg_core.evaluation.evaluator import SetFigures
 from geoseg_core.evaluation.masks import Bin, calibration_error
+from geoseg_core.evaluation.report import figures
 
 matplotlib.use("Agg")
 
@@ -17,6 +19,7 @@ from matplotlib.axes import Axes  # noqa: E402
 
 # Areas of dots that stand for numbers of masks, in square points.
 SMALLEST_DOT, ALL_DOTS = 10, 800
+Report = Mapping[str, Any]
 TITLES = {"ego_to_exo": "ego → exo", "exo_to_ego": "exo → ego"}
 
 
@@ -71,6 +74,32 @@ def write_tracks(
         panel.grid(alpha=0.3)
     panels[-1, 0].set_xlabel("time in s")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    return _save(path, figure)
+
+
+def write_curves(
+    path: Path, option: str, values: Sequence[str], panels: Mapping[str, str], curves: Mapping[str, Sequence[Report]]
+) -> Path:
+    """Write how figures depend on an option, a panel for each with a curve for each method; return the path.
+
+    Args:
+        panels: titles by the dotted keys of the figures; those that no report has are left out.
+        curves: by method, a report for each value, or one where the option changes nothing.
+    """
+    found = {name: [dict(figures(each)) for each in reports] for name, reports in curves.items()}
+    shown = [key for key in panels if any(key in each for reports in found.values() for each in reports)]
+    figure, row = plt.subplots(1, len(shown), figsize=(1 + 4 * len(shown), 4.2), squeeze=False, layout="constrained")
+    for panel, key in zip(row[0], shown, strict=True):
+        for position, (name, reports) in enumerate(found.items()):
+            given = [each.get(key, np.nan) for each in reports]
+            style, heights = (".-", given) if len(given) > 1 else ("--", given * len(values))
+            panel.plot(range(len(values)), heights, style, lw=1.2, color=_colour(position), label=name)
+        panel.set(title=panels[key], xlabel=option, ylim=(-0.02, 1.02))
+        panel.set_xticks(range(len(values)), values)
+        panel.grid(alpha=0.3)
+    if shown:
+        figure.legend(*row[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
     return _save(path, figure)
 
 

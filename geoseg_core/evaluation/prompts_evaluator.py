@@ -9,19 +9,24 @@ the thing's own there. A view counts that shows `least_px` of the thing; a thing
     others_miou  miou over the views without a prompt
     pixel_accuracy  share of the pixels of all views that are rightly in the mask or out of it, as for NVOS
 
-What is refused counts as if nothing was found.
+Benchmarks that say where to point (`MarkedSample`) are asked as MV-SAM's table 2 has it: 8 points on what is marked in
+the first view and 2 on what is marked as something else there; views count whose truth is known, but not the first.
+
+What is refused, by the encoder, by the method or in one answer, counts as if nothing was found.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from geoseg_core.config import setting
+from geoseg_core.datasets.marked import MarkedSample
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
+from geoseg_core.evaluation.geometry_evaluator import images_only
 from geoseg_core.evaluation.instances_evaluator import mean
 from geoseg_core.evaluation.overlap import mask_iou
 from geoseg_core.evaluation.prompts import ask as ask_in_view
@@ -32,6 +37,8 @@ from geoseg_core.views import FrameSet
 
 KINDS = ("points_10_2", "one_click", "three_clicks", "box", "mask")
 POSITIVES, NEGATIVES, ALL_VIEWS = 10, 2, -1
+# The kind of benchmarks that say where to point, and how many points are drawn.
+MARKED, MARKED_ON, MARKED_BESIDE = "points_8_2", 8, 2
 # Masks (H, W) bool of all views for prompts on one object.
 Answer = Callable[[Sequence[Prompt]], Sequence[np.ndarray]]
 # Makes of an encoded scene what answers on it.
@@ -47,6 +54,43 @@ class PromptsEvaluationConfig:
 
 
 @dataclass(frozen=True, eq=False)
+class Group:
+    """Methods that read one encoder's scenes.
+
+    Attributes:
+        encode: makes the scene of a sample, of what the methods may see of it.
+    """
+
+    encode: Callable[[Sample], EncodedScene]
+    methods: Mapping[str, Method]
+
+    def embedded(self, sample: Sample) -> Iterator[tuple[str, Answer, float]]:
+        """What answers prompts on a sample, by method, and the seconds that it took to make it of the scene. Where the
+        sample is refused, so is every prompt."""
+        try:
+            scene = self.encode(sample)
+        except BadInput as error:
+            yield from ((name, refusing(error), 0.0) for name in self.methods)
+            return
+        for name, method in self.methods.items():
+            start = time.perf_counter()
+            try:
+                answer = method(scene)
+            except BadInput as error:
+                answer = refusing(error)
+            yield name, answer, time.perf_counter() - start
+
+
+def refusing(error: BadInput) -> Answer:
+    """What answers no prompt."""
+
+    def answer(prompts: Sequence[Prompt]) -> Sequence[np.ndarray]:
+        raise error
+
+    return answer
+
+
+@dataclass(frozen=True, eq=False)
 class Answered:
     """One thing that was prompted, and the answer.
 
@@ -54,6 +98,8 @@ class Answered:
         thing: its id.
         source: the view that was prompted, or ALL_VIEWS.
         truth, found: (V, H, W) bool.
+        scored: the views whose truth is known; None for all.
+        scene: its name, where a benchmark tells the figures of each.
     """
 
     kind: str
@@ -61,6 +107,8 @@ class Answered:
     source: int
     truth: np.ndarray
     found: np.ndarray
+    scored: tuple[int, ...] | None = None
+    scene: str = ""
 
 
 class PromptsScore:
@@ -71,25 +119,49 @@ class PromptsScore:
         self.embed_s: list[float] = []
         self.click_s: list[float] = []
         self.refusals: list[str] = []
-        self._figures: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+        self._figures: dict[str, list[dict[str, float]]] = {}
+        self._scenes: dict[str, dict[str, float]] = {}
 
     def add(self, answered: Answered) -> None:
         """Count one answer."""
+        scored = range(len(answered.truth)) if answered.scored is None else answered.scored
         truth, found = answered.truth, answered.found
-        counted = [view for view, mask in enumerate(truth) if mask.sum() >= self.least_px]
+        counted = [view for view in scored if truth[view].sum() >= self.least_px]
         ious = {view: mask_iou(truth[view], found[view]) for view in counted}
         figures = {
             "miou": float(np.mean(list(ious.values()))),
             "macc": float(np.mean([found[view][truth[view]].mean() for view in counted])),
-            "pixel_accuracy": float((truth == found).mean()),
+            "pixel_accuracy": float(np.mean([(truth[view] == found[view]).mean() for view in scored])),
         }
+        if answered.scene:
+            self._scenes[answered.scene] = dict(figures)
         others = [iou for view, iou in ious.items() if view != answered.source]
         if answered.source != ALL_VIEWS and others:
             figures["others_miou"] = float(np.mean(others))
-        self._figures[answered.kind].append(figures)
+        self._figures.setdefault(answered.kind, []).append(figures)
+
+    def ask_all(self, sample: Sample, truths: Mapping[int, np.ndarray], answer: Answer) -> list[Answered]:
+        """Prompt the things of a sample by their true masks (V, H, W) in all ways, and count the answers."""
+        frames, answers = images_only(sample), []
+        for thing, truth in truths.items():
+            for kind in (MARKED,) if isinstance(sample, MarkedSample) else KINDS:
+                start = time.perf_counter()
+                try:
+                    found = prompted(kind, sample, frames, truth, answer, thing)
+                except BadInput as error:
+                    self.refusals.append(f"{sample.source}, thing {thing}, {kind}: {error}")
+                    found = np.zeros_like(truth)
+                if kind in ("one_click", MARKED):
+                    self.click_s.append(time.perf_counter() - start)
+                answers.append(Answered(kind, thing, source_of(kind, truth), truth, found))
+                if isinstance(sample, MarkedSample):
+                    answers[-1] = replace(answers[-1], scored=sample.scored, scene=sample.scene)
+                self.add(answers[-1])
+        return answers
 
     def report(self) -> dict[str, Any]:
-        """Means over the prompts, None where there is none; seconds to embed a set and to answer a click on it."""
+        """Means over the prompts of each kind, None where there is none, and the figures of each scene that has a name;
+        seconds to embed a set and to answer a click on it."""
         names = ("miou", "macc", "others_miou", "pixel_accuracy")
         kinds = {
             kind: {name: mean(each[name] for each in figures if name in each) for name in names}
@@ -98,12 +170,12 @@ class PromptsScore:
         }
         times = {"embed_s_median": self.embed_s, "click_s_median": self.click_s}
         medians = {name: float(np.median(each)) if each else None for name, each in times.items()}
-        return kinds | medians | {"refused": len(self.refusals)}
+        scenes = {"scenes": self._scenes} if self._scenes else {}
+        return kinds | scenes | medians | {"refused": len(self.refusals)}
 
 
 def evaluate_prompts(
-    encode: Callable[[Sample], EncodedScene],
-    methods: Mapping[str, Method],
+    groups: Sequence[Group],
     samples: Iterable[Sample],
     config: PromptsEvaluationConfig = PromptsEvaluationConfig(),  # noqa: B008 (frozen)
     no_things: frozenset[int] = frozenset(),
@@ -117,33 +189,18 @@ def evaluate_prompts(
         on_set: called for each method after each set, for pictures.
 
     Raises:
-        BadInput: a sample without instance ids, or one that the encoder refuses.
+        BadInput: a sample without instance ids.
     """
-    scores = {name: PromptsScore(config.least_px) for name in methods}
+    scores = {name: PromptsScore(config.least_px) for group in groups for name in group.methods}
     for sample in samples:
         truths = true_masks(sample, config, no_things)
-        scene = encode(sample)
-        for name, method in methods.items():
-            start, score = time.perf_counter(), scores[name]
-            answer = method(scene)
-            embedded_s = time.perf_counter() - start
-            answers = []
-            for thing, truth in truths.items():
-                for kind in KINDS:
-                    start = time.perf_counter()
-                    try:
-                        source, found = ask(kind, scene.frames, truth, answer, thing)
-                    except BadInput as error:
-                        score.refusals.append(f"{sample.source}, thing {thing}, {kind}: {error}")
-                        source, found = source_of(kind, truth), np.zeros_like(truth)
-                    if kind == "one_click":
-                        score.click_s.append(time.perf_counter() - start)
-                    answers.append(Answered(kind, thing, source, truth, found))
-                    score.add(answers[-1])
-            if answers:
-                score.embed_s.append(embedded_s)
-            if on_set:
-                on_set(name, sample, answers)
+        for group in groups:
+            for name, answer, embedded_s in group.embedded(sample):
+                answers = scores[name].ask_all(sample, truths, answer)
+                if answers:
+                    scores[name].embed_s.append(embedded_s)
+                if on_set:
+                    on_set(name, sample, answers)
     return scores
 
 
@@ -165,7 +222,25 @@ def true_masks(sample: Sample, config: PromptsEvaluationConfig, no_things: froze
 
 def source_of(kind: str, truth: np.ndarray) -> int:
     """The view in which a mask (V, H, W) is prompted: the one that shows most of it, -1 for all views."""
+    if kind == MARKED:
+        return 0
     return ALL_VIEWS if kind == "points_10_2" else int(truth.sum(axis=(1, 2)).argmax())
+
+
+def prompted(
+    kind: str, sample: Sample, frames: FrameSet, truth: np.ndarray, answer: Answer, seed: int
+) -> np.ndarray:
+    """The masks (V, H, W) bool that are found of the thing of a true mask."""
+    if not isinstance(sample, MarkedSample):
+        return ask(kind, frames, truth, answer, seed)[1]
+    marks, generator = sample.marks.cpu().numpy(), np.random.default_rng(seed)
+    drawn = [
+        pixels[generator.integers(len(pixels), size=count)]
+        for pixels, count in ((np.argwhere(marks > 0), MARKED_ON), (np.argwhere(marks < 0), MARKED_BESIDE))
+        if len(pixels)
+    ]
+    points = np.concatenate(drawn)[:, ::-1].astype(float)
+    return np.stack(answer([click(frames.cameras[0], list(points), [n < MARKED_ON for n in range(len(points))])]))
 
 
 def ask(kind: str, frames: FrameSet, truth: np.ndarray, answer: Answer, seed: int) -> tuple[int, np.ndarray]:

@@ -1,10 +1,10 @@
-"""Tables of the papers, to be printed above figures of ours. All theirs are on other data than ours.
+"""Tables of the papers on instances, to be printed above figures of ours. All theirs are on other data than ours.
 
 SegVGGT (2026): AP on points, mean over IoU thresholds, at 0.5 and at 0.25, in per cent. IGGT (2026): in per cent, as
 the review of the paper gives them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,24 +96,30 @@ TABLES = (
 )
 
 
-def published_lines(source: str, reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def published_lines(
+    source: str,
+    reports: Mapping[str, Mapping[str, Any]],
+    tables: Iterable[PublishedTable] = TABLES,
+    ours: str = "ours, on other data",
+) -> list[str]:
     """The tables, each with our rows below it.
 
     Args:
         source: the data of ours.
         reports: figures by method.
+        ours: what our rows are.
     """
     lines = []
-    for table in TABLES:
+    for table in tables:
         rows = {name: [written(value, table.unit) for value in values] for name, values in table.rows.items()}
         for name, report in reports.items():
-            ours = dict(figures(report))
-            found = [table.unit * ours[key] if key in ours else None for key in table.columns]
+            known = dict(figures(report))
+            found = [table.unit * known[key] if key in known else None for key in table.columns]
             if any(value is not None for value in found):
                 rows[f"* {name}, {source}"] = [written(value, table.unit) for value in found]
         first = max(map(len, rows))
         widths = [max(len(title), 7) for title in table.columns.values()]
-        lines += ["", f"{table.title}; * ours, on other data"]
+        lines += ["", f"{table.title}; * {ours}"]
         lines.append("  ".join([" " * first, *map(str.rjust, table.columns.values(), widths)]))
         lines += ["  ".join([name.ljust(first), *map(str.rjust, cells, widths)]) for name, cells in rows.items()]
     return lines

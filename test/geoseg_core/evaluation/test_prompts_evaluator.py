@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from geoseg_core.datasets.marked import MarkedSample
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import BadInput
 from geoseg_core.evaluation.geometry_evaluator import images_only
+from geoseg_core.evaluation.prompt_regions import united
 from geoseg_core.evaluation.prompts_evaluator import (
     ALL_VIEWS,
     KINDS,
     Answered,
+    Group,
     PromptsEvaluationConfig,
     PromptsScore,
     ask,
@@ -18,6 +21,7 @@ from geoseg_core.evaluation.prompts_evaluator import (
     evaluate_prompts,
     true_masks,
 )
+from geoseg_core.prompts import Prompt
 
 CONFIG = PromptsEvaluationConfig(least_px=10)
 
@@ -72,7 +76,7 @@ def refusing(scene):
 def test_what_knows_the_truth_gets_all_and_what_finds_nothing_gets_none():
     methods = {"knowing": knowing, "nothing": nothing, "refusing": refusing}
     drawn = []
-    scores = evaluate_prompts(Scene, methods, [sample()], CONFIG, on_set=lambda *facts: drawn.append(facts))
+    scores = evaluate_prompts([Group(Scene, methods)], [sample()], CONFIG, on_set=lambda *facts: drawn.append(facts))
     reports = {name: score.report() for name, score in scores.items()}
     for kind in KINDS:
         assert reports["knowing"][kind]["miou"] == reports["knowing"][kind]["macc"] == 1
@@ -84,6 +88,40 @@ def test_what_knows_the_truth_gets_all_and_what_finds_nothing_gets_none():
     assert reports["refusing"]["refused"] == 10 and reports["knowing"]["refused"] == 0
     assert reports["knowing"]["click_s_median"] >= 0
     assert [(name, len(answers)) for name, _, answers in drawn] == [(name, 10) for name in methods]
+
+
+def test_a_set_that_an_encoder_or_a_method_refuses_counts_as_nothing_found_by_it_alone():
+    def refused(given):
+        raise BadInput("no depth")
+
+    groups = [Group(Scene, {"knowing": knowing, "unready": refused}), Group(refused, {"blind": knowing})]
+    scores = evaluate_prompts(groups, [sample()], CONFIG)
+    reports = {name: score.report() for name, score in scores.items()}
+    assert reports["knowing"]["refused"] == 0 and reports["knowing"]["box"]["miou"] == 1
+    for name in ("unready", "blind"):
+        assert reports[name]["refused"] == 10 and reports[name]["box"]["miou"] == 0
+        assert "made, thing 1, points_10_2: no depth" in scores[name].refusals
+
+
+def test_answers_in_several_views_are_united():
+    corner, edge = np.zeros((2, 2, 4, 4), bool)
+    corner[:, 0, 0], edge[:, :, 3] = True, True
+    asked = []
+
+    def one(prompt):
+        asked.append(prompt.camera)
+        if prompt.camera == "refused":
+            raise BadInput("nothing there")
+        return list(corner if prompt.camera == "first" else edge)
+
+    on = [Prompt.click(camera, 1, 1) for camera in ("first", "refused", "second")]
+    beside = Prompt("third", np.ones((1, 2)), np.zeros(1, bool))
+    masks = united(one)([*on, beside])
+    assert np.array_equal(np.stack(masks), corner | edge) and asked == ["first", "refused", "second"]
+    with pytest.raises(BadInput, match="nothing there"):
+        united(one)([on[1], beside])
+    with pytest.raises(BadInput, match="expected a positive point"):
+        united(one)([beside])
 
 
 def test_figures_by_hand():
@@ -101,8 +139,35 @@ def test_figures_by_hand():
     score = PromptsScore(least_px=15)
     score.add(Answered("points_10_2", 1, ALL_VIEWS, truth, found))
     assert score.report()["points_10_2"]["miou"] == pytest.approx(0.8)
-    box = score.report()["box"]
-    assert box["prompts"] == 0 and box["miou"] is None and box["others_miou"] is None
+    assert "box" not in score.report() and "scenes" not in score.report()
+
+
+def test_marked_samples_are_asked_by_their_marks_and_scored_where_the_truth_is_known():
+    ids = torch.zeros(3, 20, 30, dtype=torch.int64)
+    ids[1, 4:14, 4:14] = 1
+    marks = torch.zeros(20, 30, dtype=torch.int64)
+    marks[3, 5:25], marks[18, 2:4] = 1, -1
+    made = MarkedSample(torch.zeros(3, 3, 20, 30), instance_ids=ids, source="s", marks=marks, scored=(1,), scene="fern")
+    asked = []
+
+    def all_found(scene):
+        def answer(prompts):
+            asked.extend(prompts)
+            masks = np.ones((3, 20, 30), bool)
+            masks[1, :, 9:] = False  # half of the thing, and 180 - 50 pixels beside it
+            return list(masks)
+
+        return answer
+
+    report = evaluate_prompts([Group(Scene, {"all": all_found})], [made], CONFIG)["all"].report()
+    (prompt,) = asked
+    assert prompt.camera == "view_0" and prompt.positive.tolist() == [True] * 8 + [False] * 2
+    columns, rows = prompt.points_px.astype(int).T
+    assert (marks[rows, columns].numpy() == np.where(prompt.positive, 1, -1)).all()
+    figures = report["points_8_2"]
+    assert figures["miou"] == pytest.approx(50 / 230) and figures["macc"] == pytest.approx(0.5)
+    assert figures["pixel_accuracy"] == pytest.approx(1 - 180 / 600) and figures["prompts"] == 1
+    assert report["scenes"]["fern"]["miou"] == figures["miou"] and set(report) & {"one_click", "box"} == set()
 
 
 def test_things_that_are_prompted():
