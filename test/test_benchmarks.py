@@ -9,6 +9,7 @@ import pytest
 from small_bag import write_small_bag
 
 from geoseg_core.instances.tiny.config import TinyInstancesConfig
+from geoseg_core.prompting.mv_sam.tiny import TinyMvSamConfig
 from geoseg_core.training.recipes.union_head import tiny_head
 from geoseg_core.weights.chosen import stored_config
 
@@ -113,6 +114,20 @@ def test_instances_ablation(bag, tmp_path, ros_environment):
     assert all(row["abs_rel"] > 0 and row["ap50"] is not None for row in record["rows"])
     late = stored_config(tmp_path / "runs" / "late" / "weights.safetensors", TinyInstancesConfig())
     assert late.queries.insertion == "late" and (tmp_path / "runs" / "lora" / "encoder.safetensors").is_file()
+
+
+def test_prompts_ablation(tmp_path, ros_environment):
+    values = {"model.decoder.width": 16, "model.decoder.inner": 8, "model.decoder.hidden": 16}
+    values |= {"data.worlds.width": 64, "data.worlds.height": 48, "loop.batch": 2, "loop.final_samples": 2}
+    words = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+    words += ["--steps", "1", "--variants", "complete", "two_d", "--data", "worlds:1", "--things", "1"]
+    record = run("prompts_ablation", tmp_path, ros_environment, tmp_path / "runs", *words, "--views", "1", "2")
+    rows = [(row["variant"], row["views"]) for row in record["rows"]]
+    assert rows == [("complete", 0), ("two_d", 0), ("complete", 1), ("complete", 2)]
+    assert all(0 <= row["points_miou"] <= row["points_macc"] <= 1 for row in record["rows"])
+    assert [row["click_others_miou"] is None for row in record["rows"]] == [False, False, True, False]
+    two_d = stored_config(tmp_path / "runs" / "two_d" / "weights.safetensors", TinyMvSamConfig())
+    assert two_d.decoder.positions == "2d" and set(record["settings"]["trainings"]) == {"complete", "two_d"}
 
 
 def test_memory(bag, tmp_path, ros_environment):
