@@ -12,8 +12,8 @@ class WorldsConfig:
 
     width: int = setting(224, "image width", "px", 16, 2048)
     height: int = setting(168, "image height", "px", 16, 2048)
-    exo_min: int = setting(1, "fewest exo cameras", "", 0, 16)
-    exo_max: int = setting(1, "most exo cameras", "", 0, 16)
+    exo_min: int = setting(1, "fewest exo cameras", "", 0, 127)
+    exo_max: int = setting(1, "most exo cameras", "", 0, 127)
     moments: int = setting(1, "instants of time; every camera sees each of them", "", 1, 32)
     time_step_s: float = setting(0.4, "time between two moments", "s", 0.0, 10.0)
     objects_min: int = setting(4, "fewest objects", "", 0, 24)
