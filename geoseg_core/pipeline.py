@@ -67,6 +67,7 @@ class ScenePipeline:
         self._vocabulary = choose_vocabulary(config.instances.vocabulary, config.tasks)
         chosen = choose_follower(config.cross_view, config.geometry, config.prompts, self._segmenter)
         self._follower, self.head_weights, self.memory_weights = chosen.follower, chosen.weights, chosen.memory
+        self.prompt_weights = chosen.prompts
         self._same = SameThings()
         self._moment: Moment | None = None
 
@@ -75,6 +76,11 @@ class ScenePipeline:
         """What carries masks between views: the encoder whose depth it goes by, or the method."""
         method = self._follower.method
         return self.config.geometry.encoder if method == "reprojection" else method
+
+    @property
+    def prompts_by(self) -> str:
+        """What answers prompts: MV-SAM, or what carries masks."""
+        return "mv_sam" if self.prompt_weights is not None else self.masks_by
 
     @property
     def instances_by(self) -> str:

@@ -27,15 +27,16 @@ class Outputs:
     Args:
         instances_by: name of what gave the instances, for the messages' `method`.
         masks_by: the same of what carried the masks.
+        prompts_by: the same of what answered prompts.
     """
 
     def __init__(
-        self, node: Node, cameras: tuple[str, ...], world_frame: str, instances_by: str, masks_by: str
+        self, node: Node, cameras: tuple[str, ...], world_frame: str, instances_by: str, masks_by: str, prompts_by: str
     ) -> None:
         self._node = node
         self.publishers: list[Publisher] = []
         self._world_frame = world_frame
-        self._instances_by, self._masks_by = instances_by, masks_by
+        self._instances_by, self._masks_by, self._prompts_by = instances_by, masks_by, prompts_by
         self._masks = self._announce(msg.CrossViewMasks, "~/cross_view_masks")
         self._instances = self._announce(msg.InstanceCloud, "~/instances")
         self._cloud = self._announce(PointCloud2, "~/instances/cloud")
@@ -68,7 +69,7 @@ class Outputs:
 
     def answer(self, result: PromptResult, request_id: str) -> msg.PromptMasks:
         """The message for the answer to a prompt."""
-        return conversions.prompt_result_to_msg(result, self._world_frame, self._masks_by, request_id)
+        return conversions.prompt_result_to_msg(result, self._world_frame, self._prompts_by, request_id)
 
     def close(self) -> None:
         for publisher in self.publishers:

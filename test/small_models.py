@@ -21,8 +21,11 @@ from geoseg_core.instances.field.config import AdaptorConfig, IggtConfig, PartHe
 from geoseg_core.instances.field.model import Iggt
 from geoseg_core.instances.queries.config import QueryConfig
 from geoseg_core.instances.queries.segvggt import SegVggt, SegVggtConfig
+from geoseg_core.instances.tiny.config import TinyInstancesConfig
 from geoseg_core.layers.dpt import DptConfig
 from geoseg_core.layers.vit import VitConfig
+from geoseg_core.prompting.mv_sam.config import MvSamConfig
+from geoseg_core.prompting.mv_sam.tiny import TinyMvSam, TinyMvSamConfig
 
 VIT = VitConfig(depth=1, heads=2)
 DPT = DptConfig(features=16, channels=(8, 8, 16, 16), layers=(0, 1, 1, 2))
@@ -48,6 +51,10 @@ SEGVGGT = SegVggtConfig(
 )
 TINY = TinyConfig(
     channels=(16, 16, 16), width=32, aggregator=AggregatorConfig(depth=2, heads=2), fused=(16, 16), coarse=8, fine=8
+)
+MV_SAM = TinyMvSamConfig(
+    TinyInstancesConfig(2, 8, 16, (32, 32, 32), queries=QueryConfig(token_width=32, token_layers=3, features=16)),
+    MvSamConfig(image=32, fine=25, width=32, inner=16, hidden=32, heads=2),
 )
 SHARED = {
     "image_size": 42,
@@ -95,6 +102,13 @@ def small_pi3() -> Pi3:
 
 def small_pi3x() -> Pi3X:
     return stirred(Pi3X(PI3X))
+
+
+def small_mv_sam() -> TinyMvSam:
+    """It finds about a half of every view, and not the same for each prompt."""
+    model = stirred(TinyMvSam(MV_SAM))
+    torch.nn.init.constant_(model.decoder.first, 0.0)
+    return model
 
 
 def random_images(batch: int, views: int, height: int = 28, width: int = 42) -> torch.Tensor:

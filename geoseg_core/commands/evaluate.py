@@ -58,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"masks by {pipeline.masks_by}, {pipeline.head_weights}")
         if pipeline.memory_weights is not None:
             print(f"memory of masks, {pipeline.memory_weights}")
+        if pipeline.prompt_weights is not None:
+            print(f"prompts by {pipeline.prompts_by}, {pipeline.prompt_weights}")
         if pipeline.instance_weights is not None:
             print(f"instances by {pipeline.instances_by}, {pipeline.instance_weights}")
     elif arguments.weights:

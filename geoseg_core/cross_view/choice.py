@@ -1,4 +1,4 @@
-"""Which method carries masks between views and follows objects, and with what weights.
+"""Which method carries masks between views, follows objects and answers prompts, and with what weights.
 
 The union head, and torch with it, is imported only when it is chosen.
 """
@@ -13,6 +13,7 @@ from geoseg_core.cross_view.union_head.config import UnionTransferConfig
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.choice import CHOICES, GeometryConfig, device_named
 from geoseg_core.instances.segmenter import Segmenter
+from geoseg_core.prompting.choice import choose_prompter
 from geoseg_core.prompting.regions import PromptConfig
 from geoseg_core.weights.chosen import ChosenWeights, choose_weights
 
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ChosenFollower:
-    """What follows objects, its weights if it has any, and those of its memory."""
+    """What follows objects, its weights if it has any, those of its memory, and those of what answers prompts."""
 
     follower: Follower
     weights: ChosenWeights | None = None
     memory: ChosenWeights | None = None
+    prompts: ChosenWeights | None = None
 
 
 def choose_follower(
@@ -36,7 +38,8 @@ def choose_follower(
 
     Raises:
         BadInput: weights that are not here or do not fit.
-        BadConfig: a method that needs other features than the encoder gives, or a memory made for another head.
+        BadConfig: a method that needs other features than the encoder gives, a memory made for another head, or MV-SAM
+            where objects are not followed by masks.
         MissingExtra: the extra [sam] is not installed.
     """
     weights = head_weights(config, geometry) if config.method in ("auto", "union_head") else None
@@ -54,10 +57,13 @@ def choose_follower(
         look: UnionTransferConfig = getattr(config, geometry.encoder)
         carrier = load_carrier(weights.path, look, remembered, config.bank, device)
     else:
+        choose_prompter(prompts, geometry, follows_masks=False)
         return ChosenFollower(ThingFollower(segmenter, config.reprojection, prompts))
     from geoseg_core.cross_view.mask_follower import MaskFollower
 
-    return ChosenFollower(MaskFollower(carrier, config.follow, segmenter.keeper.new_id), weights, memory)
+    chosen = choose_prompter(prompts, geometry, follows_masks=True)
+    follower = MaskFollower(carrier, config.follow, segmenter.keeper.new_id, chosen.prompter)
+    return ChosenFollower(follower, weights, memory, chosen.weights)
 
 
 def check_matching(method: str, encoder: str) -> None:

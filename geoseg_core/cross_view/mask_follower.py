@@ -1,17 +1,17 @@
 """Follows masks by a network that matches views: RGB alone, no depth, no calibration.
 
-A prompt is carried into all views of its set. From then on each camera's mask is carried from the set in which that
-camera saw the object best, with the features that were kept of it, and from the last one where that does not find it
-for sure; so errors do not add up from set to set. A camera that lost the object, or never saw it, gets the mask of the
-camera that sees it best. A mask that is not trusted is shown with its score but not kept, so an object that was hidden
-is looked for as it was seen last. A correction goes back through the last sets to where the object went wrong, so that
-cameras that do not see it now remember it right.
+A prompt is carried into all views of its set, or answered in all of them at once (MV-SAM). From then on each camera's
+mask is carried from the set in which that camera saw the object best, with the features that were kept of it, and from
+the last one where that does not find it for sure; so errors do not add up from set to set. A camera that lost the
+object, or never saw it, gets the mask of the camera that sees it best. A mask that is not trusted is shown with its
+score but not kept, so an object that was hidden is looked for as it was seen last. A correction goes back through the
+last sets to where the object went wrong, so that cameras that do not see it now remember it right.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from geoseg_core.cross_view.reprojection import visibility
 from geoseg_core.cross_view.same_things import best_label
 from geoseg_core.cross_view.transferred import TransferredMasks
 from geoseg_core.cross_view.union_head.looks import MatchedScene
+from geoseg_core.errors import BadInput
 from geoseg_core.evaluation.overlap import mask_iou
 from geoseg_core.geometry.alignment.aligner import as_encoded
 from geoseg_core.geometry.alignment.similarity import Similarity
@@ -39,6 +40,9 @@ from geoseg_core.prompting.image_regions import image_mask
 from geoseg_core.prompts import Prompt
 from geoseg_core.results import ObjectMask, PromptResult, ViewMasks, Visibility
 
+if TYPE_CHECKING:
+    from geoseg_core.prompting.mv_sam.prompter import TinyPrompter
+
 # Masks that overlap more are of one object, if not exactly the same.
 SAME = 0.5
 KEPT_POINTS = 2000
@@ -49,10 +53,14 @@ class MaskFollower:
 
     Args:
         new_id: gives an id that nothing else has.
+        prompter: answers prompts in all views; without one they become a mask in their own view, which is carried.
     """
 
-    def __init__(self, carrier: MaskCarrier, config: MaskFollowerConfig, new_id: Callable[[], int]) -> None:
-        self.carrier, self.config, self._new_id = carrier, config, new_id
+    def __init__(
+        self, carrier: MaskCarrier, config: MaskFollowerConfig, new_id: Callable[[], int],
+        prompter: "TinyPrompter | None" = None,
+    ) -> None:
+        self.carrier, self.config, self._new_id, self.prompter = carrier, config, new_id, prompter
         self.method = carrier.method
         self._things: dict[int, FollowedMask] = {}
         self._history = History(config.replayed_sets)
@@ -287,10 +295,14 @@ class MaskFollower:
         """The prompted mask in every view; points alone correct the mask that the object has now."""
         scene = matched_scene(moment)
         source = scene.frames.index(prompt.camera)
-        known = self._now(moment)[object_id][source].mask if object_id and prompt.is_points_alone else None
-        whole = prompt if known is None else replace(prompt, mask=known)
-        whole.check(scene.frames)
-        mask = image_mask(scene.frames.views[source].image, prompt, known)
+        if object_id and prompt.is_points_alone:
+            prompt = replace(prompt, mask=self._now(moment)[object_id][source].mask)
+        prompt.check(scene.frames)
+        if self.prompter is not None and not prompt.has_mask:
+            return answered(moment, self.prompter, prompt)
+        mask = image_mask(scene.frames.views[source].image, prompt)
+        if self.prompter is not None:
+            return answered(moment, self.prompter, replace(prompt, mask=mask, box_px=None))
         if len(scene.frames.views) > 1:
             return self.carrier.between_views(scene, source, mask[None])
         return TransferredMasks((mask[None],), np.array([[Visibility.VISIBLE]]), np.ones((1, 1)))
@@ -312,6 +324,23 @@ class MaskFollower:
         masks = with_agreement(scene.views, [view.masks[0] for view in given], moment.labels)
         views = tuple(ViewMasks(view.camera, (mask,)) for view, mask in zip(given, masks, strict=True))
         return PromptResult(scene.frames, object_id, views, cloud, measured, scene.scale)
+
+
+def answered(moment: Moment, prompter: "TinyPrompter", prompt: Prompt) -> TransferredMasks:
+    """What a network finds for a prompt in every view.
+
+    Raises:
+        BadInput: nothing in the view that was prompted, or all of it.
+    """
+    found = prompter.answer(moment.promptable(prompter), [prompt])
+    views, marked = moment.scene.views, found.masks[moment.scene.frames.index(prompt.camera)]
+    if not marked.any() or marked.all():
+        what = "all of the view" if marked.any() else "nothing there"
+        raise BadInput(f"prompt in {prompt.camera!r}: expected a thing, found {what}; draw a box around it, or a mask")
+    shown = np.concatenate([view.points[mask] for view, mask in zip(views, found.masks, strict=True)])
+    points = shown[np.isfinite(shown[:, 0])]
+    states = [[visibility(mask, points, view)] for view, mask in zip(views, found.masks, strict=True)]
+    return TransferredMasks(tuple(mask[None] for mask in found.masks), np.array(states), found.scores[:, None])
 
 
 def known_instance(moment: Moment, transfer: TransferredMasks) -> int:

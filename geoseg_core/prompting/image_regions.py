@@ -17,11 +17,8 @@ DOT_PX = 2
 ROUNDS = 3
 
 
-def image_mask(image: np.ndarray, prompt: Prompt, known: np.ndarray | None = None) -> np.ndarray:
-    """The mask (H, W) bool that a prompt asks for in its image (H, W, 3).
-
-    Args:
-        known: (H, W) bool, what is corrected by points alone.
+def image_mask(image: np.ndarray, prompt: Prompt) -> np.ndarray:
+    """The mask (H, W) bool that a prompt asks for in its image (H, W, 3); points correct a mask or a box.
 
     Raises:
         BadInput: nothing is found at the prompted place.
@@ -34,7 +31,7 @@ def image_mask(image: np.ndarray, prompt: Prompt, known: np.ndarray | None = Non
     elif prompt.box_px is not None:
         mask = cut(image, box_guess(image.shape[:2], prompt.box_px))
     else:
-        mask = np.zeros(image.shape[:2], bool) if known is None else known.copy()
+        mask = np.zeros(image.shape[:2], bool)
     wanted, unwanted = prompt.points_px[prompt.positive], prompt.points_px[~np.asarray(prompt.positive, bool)]
     missing = wanted[~mask[pixels(wanted)]]
     if len(missing):

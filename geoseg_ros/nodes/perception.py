@@ -91,6 +91,9 @@ class PerceptionNode(LifecycleNode):
         if pipeline.memory_weights is not None:
             log.info(f"memory of masks, {pipeline.memory_weights}")
             model |= {"memory_weights": pipeline.memory_weights.name, "memory_licence": pipeline.memory_weights.licence}
+        if pipeline.prompt_weights is not None:
+            log.info(f"prompts by {pipeline.prompts_by}, {pipeline.prompt_weights}")
+            model |= {"prompt_weights": pipeline.prompt_weights.name, "prompt_licence": pipeline.prompt_weights.licence}
         if pipeline.instance_weights is not None:
             log.info(f"instances by {pipeline.instances_by}, {pipeline.instance_weights}")
             found_by = pipeline.instance_weights
@@ -101,7 +104,7 @@ class PerceptionNode(LifecycleNode):
         self._statistics = Statistics(log.warning, model)
         self._rig = CameraRig(config.cameras, config.world_frame)
         self._outputs = Outputs(
-            self, config.cameras, config.world_frame, pipeline.instances_by, pipeline.masks_by
+            self, config.cameras, config.world_frame, pipeline.instances_by, pipeline.masks_by, pipeline.prompts_by
         )
         builder = FrameBuilder(self._rig, config, self._statistics)
         self._scene = Scene(

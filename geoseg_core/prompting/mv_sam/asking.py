@@ -26,7 +26,8 @@ UNSEEN = -10.0
 
 @dataclass(frozen=True, eq=False)
 class PromptedMasks:
-    """One object in all views: masks, per view (H, W) bool, and scores (V,), the mean chance of their pixels."""
+    """One object in all views: masks, per view (H, W) bool, and scores (V,), the mean chance of their pixels, or 1 for
+    a mask that was given."""
 
     masks: tuple[np.ndarray, ...]
     scores: np.ndarray
@@ -52,11 +53,12 @@ def asked(
     marked = [marked_by(prompt, cameras.index(prompt.camera), placements) for prompt in prompts]
     told = [with_mask_points(with_box_answered(decoder, prepared, each)) for each in marked]
     answer = answered_masks(decoder, prepared, placements, told)
-    masks = list(answer.masks)
+    masks, scores = list(answer.masks), answer.scores.copy()
     for prompt in prompts:
         if prompt.has_mask:
-            masks[cameras.index(prompt.camera)] = np.asarray(prompt.mask, bool)
-    return replace(answer, masks=tuple(masks))
+            view = cameras.index(prompt.camera)
+            masks[view], scores[view] = np.asarray(prompt.mask, bool), 1.0
+    return PromptedMasks(tuple(masks), scores)
 
 
 def answered_masks(

@@ -51,14 +51,14 @@ def test_a_mask_is_taken_as_it_is():
 
 def test_a_negative_click_takes_a_part_of_the_known_mask_away():
     image, disc, box = picture()
-    prompt = Prompt("ego", **points((110, 70, False)))
-    assert iou(image_mask(image, prompt, disc | box), disc) > 0.9
+    prompt = Prompt("ego", **points((110, 70, False)), mask=disc | box)
+    assert iou(image_mask(image, prompt), disc) > 0.9
 
 
 def test_a_positive_click_adds_a_part_to_the_known_mask():
     image, disc, box = picture()
-    prompt = Prompt("ego", **points((110, 70, True)))
-    assert iou(image_mask(image, prompt, disc), disc | box) > 0.9
+    prompt = Prompt("ego", **points((110, 70, True)), mask=disc)
+    assert iou(image_mask(image, prompt), disc | box) > 0.9
 
 
 def test_a_box_round_the_whole_image_is_answered_too():
@@ -69,6 +69,6 @@ def test_a_box_round_the_whole_image_is_answered_too():
 def test_what_is_nowhere_and_what_is_a_word_are_refused():
     image, disc, _ = picture()
     with pytest.raises(BadInput, match="found nothing"):
-        image_mask(image, Prompt("ego", **points((50, 50, False))), disc & False)
+        image_mask(image, Prompt("ego", **points((50, 50, False)), mask=disc & False))
     with pytest.raises(GeosegError, match="vocabulary"):
         image_mask(image, Prompt("ego", text="a cup"))

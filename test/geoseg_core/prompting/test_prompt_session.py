@@ -3,37 +3,26 @@
 import numpy as np
 import pytest
 import torch
-from small_models import TINY
+from small_models import TINY, small_mv_sam
 
 from geoseg_core.errors import BadInput, GeosegError
 from geoseg_core.geometry.inference import TinyEncoderConfig
 from geoseg_core.geometry.rgbd import RgbdEncoder
 from geoseg_core.geometry.tiny.encoder import TinyEncoder
 from geoseg_core.geometry.tiny.model import TinyGeometry
-from geoseg_core.instances.queries.config import QueryConfig
-from geoseg_core.instances.tiny.config import TinyInstancesConfig
 from geoseg_core.prompting.mv_sam.asking import spread_points, without_sprinkles
-from geoseg_core.prompting.mv_sam.config import MvSamConfig
 from geoseg_core.prompting.mv_sam.prompter import TinyPrompter
-from geoseg_core.prompting.mv_sam.tiny import TinyMvSam, TinyMvSamConfig
 from geoseg_core.prompting.session import PromptSession
 from geoseg_core.prompts import MAX_POINTS
 from geoseg_core.views import FrameSet, View
 
-FEATURES = TinyInstancesConfig(
-    2, 8, 16, (32, 32, 32), queries=QueryConfig(token_width=32, token_layers=3, features=16)
-)
 SIZE = (60, 80)
 
 
 @pytest.fixture(scope="module")
 def prompter():
     torch.manual_seed(3)
-    decoder = MvSamConfig(image=32, fine=25, width=32, inner=16, hidden=32, heads=2)
-    model = TinyMvSam(TinyMvSamConfig(FEATURES, decoder))
-    # So that an untrained decoder finds something everywhere, and not the same for each prompt.
-    torch.nn.init.constant_(model.decoder.first, 0.0)
-    return TinyPrompter(model)
+    return TinyPrompter(small_mv_sam())
 
 
 @pytest.fixture(scope="module")
