@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from geoseg_core.config import setting
 from geoseg_core.cross_view.choice import choose_follower
 from geoseg_core.cross_view.config import CrossViewConfig
@@ -22,8 +24,9 @@ from geoseg_core.instances.choice import choose_segmenter
 from geoseg_core.instances.segmenter import InstanceConfig
 from geoseg_core.instances.vocabulary.choice import choose_vocabulary, chosen
 from geoseg_core.moment import Moment
+from geoseg_core.prompting.places import click_at
 from geoseg_core.prompting.regions import PromptConfig
-from geoseg_core.prompts import Prompt
+from geoseg_core.prompts import TEXT_NEEDS_VOCABULARY, Prompt
 from geoseg_core.results import PromptResult, SceneResult
 from geoseg_core.views import FrameSet
 
@@ -145,6 +148,15 @@ class ScenePipeline:
         moment = self._answering()
         return self._follower.track(moment, self._pointing(moment, prompt), object_id, label)
 
+    def click_at(self, place: np.ndarray) -> Prompt:
+        """A click on a place (3,) of the world, in the camera of the newest set that sees it.
+
+        Raises:
+            BadInput: no set has come yet, the place is not finite, or in sight of no camera.
+            GeosegError: as `segment`.
+        """
+        return click_at(self._answering().scene, place)
+
     def forget_object(self, object_id: int) -> None:
         """Stop to follow an object.
 
@@ -255,9 +267,16 @@ class ScenePipeline:
         return self._moment
 
     def _pointing(self, moment: Moment, prompt: Prompt) -> Prompt:
-        """A prompt that points: one by text, where a vocabulary can tell, at the instance that it means."""
-        if not prompt.text or self._vocabulary is None or moment.labels is None:
+        """A prompt that points: one by text, at the instance that it means.
+
+        Raises:
+            GeosegError: a text without a vocabulary.
+        """
+        if not prompt.text.strip():
             return prompt
+        if self._vocabulary is None:
+            raise GeosegError(TEXT_NEEDS_VOCABULARY)
+        assert moment.labels is not None, "a vocabulary comes with the task instances"
         return self._vocabulary.pointed(prompt, moment.scene.frames, moment.labels)
 
     def _forget_looks(self) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
-from geoseg_core.errors import TransformError
+from geoseg_core.errors import BadInput, TransformError
 from geoseg_core.geometry.transforms import TransformTree
 from geoseg_ros.sensor_messages import Calibration, calibration_from_msg, poses_from_msg
 
@@ -18,7 +18,7 @@ class CameraRig:
     """Latest calibration of each camera, and all transforms."""
 
     def __init__(self, cameras: tuple[str, ...], world_frame: str) -> None:
-        self._world_frame = world_frame
+        self.world_frame = world_frame
         self._calibrations: dict[str, Calibration | None] = dict.fromkeys(cameras)
         self._fixed_poses: dict[str, np.ndarray] = {}
         self._tree = TransformTree()
@@ -63,13 +63,26 @@ class CameraRig:
         with self._changed:
             while self._is_connected(frame_id):
                 try:
-                    return self._tree.lookup(self._world_frame, frame_id, stamp_ns)
+                    return self._tree.lookup(self.world_frame, frame_id, stamp_ns)
                 except TransformError:
                     left_s = deadline_s - time.monotonic()
                     if left_s <= 0:
                         raise
                 self._changed.wait(left_s)
         return None
+
+    def in_world(self, point: np.ndarray, frame_id: str, stamp_ns: int) -> np.ndarray:
+        """A point (3,) of a tf frame in the world at a stamp.
+
+        Raises:
+            BadInput: no frame is named.
+            TransformError: the frame is not connected to the world, or not at that time.
+        """
+        if not frame_id:
+            raise BadInput("point: expected the name of a tf frame in its header, got none; say what it is measured in")
+        with self._changed:
+            to_world = self._tree.lookup(self.world_frame, frame_id, stamp_ns)
+        return to_world[:3, :3] @ point + to_world[:3, 3]
 
     def forget_after(self, stamp_ns: int) -> None:
         """After a jump of time: no pose of the time before is used."""
@@ -78,7 +91,7 @@ class CameraRig:
 
     def _is_connected(self, frame_id: str) -> bool:
         try:
-            self._tree.is_static(self._world_frame, frame_id)
+            self._tree.is_static(self.world_frame, frame_id)
         except TransformError:
             return False
         return True
@@ -87,9 +100,9 @@ class CameraRig:
         moved = []
         for camera, calibration in self._calibrations.items():
             frame_id = calibration.frame_id if calibration else ""
-            if not self._is_connected(frame_id) or not self._tree.is_static(self._world_frame, frame_id):
+            if not self._is_connected(frame_id) or not self._tree.is_static(self.world_frame, frame_id):
                 continue
-            new = self._tree.lookup(self._world_frame, frame_id, 0)
+            new = self._tree.lookup(self.world_frame, frame_id, 0)
             old = self._fixed_poses.get(camera, new)
             self._fixed_poses[camera] = new
             if not np.allclose(old, new, atol=SAME_POSE):

@@ -52,6 +52,10 @@ class NodeConfig:
     prompt_timeout_s: float = setting(
         5.0, "how long a prompt waits for a frame set with its camera, unless it says so itself", "s", 0.0, 600.0
     )
+    clicked_point: str = setting(
+        "segment", "what a click in RViz (/clicked_point) or on an overlay in rqt_image_view (overlay_mouse_left) "
+        "does: answer once, have the thing tracked, or nothing", choices=("segment", "track", "ignore"),
+    )  # fmt: skip
     diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 

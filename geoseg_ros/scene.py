@@ -3,14 +3,17 @@
 import time
 from collections.abc import Callable
 
+import numpy as np
 from rclpy.clock import Clock
 
 from geoseg_core.errors import BadInput, GeosegError
 from geoseg_core.pipeline import ScenePipeline
 from geoseg_core.prompts import Prompt
-from geoseg_core.results import ScaleState
+from geoseg_core.results import ScaleState, ScaleStatus
 from geoseg_core.views import FrameSet
 from geoseg_ros import msg
+from geoseg_ros.camera_rig import CameraRig
+from geoseg_ros.conversions import metric_frame
 from geoseg_ros.diagnostics import Statistics
 from geoseg_ros.frames import FrameBuilder
 from geoseg_ros.publishers import Outputs
@@ -27,6 +30,7 @@ class Scene:
     def __init__(
         self,
         pipeline: ScenePipeline,
+        rig: CameraRig,
         builder: FrameBuilder,
         outputs: Outputs,
         statistics: Statistics,
@@ -35,6 +39,7 @@ class Scene:
         tell: Callable[[str], object],
     ) -> None:
         self.pipeline = pipeline
+        self._rig = rig
         self._builder = builder
         self._outputs = outputs
         self._statistics = statistics
@@ -127,6 +132,22 @@ class Scene:
         if prompt.camera not in self.cameras():
             return None
         return self._outputs.answer(self.pipeline.track_object(prompt, object_id, label), request_id)
+
+    def click_at(self, point: np.ndarray, frame_id: str) -> Prompt | None:
+        """A click on a point (3,) of a frame, in the camera that sees it; None while there is no set."""
+        if self._newest is None:
+            return None
+        return self.pipeline.click_at(self._in_world(point, frame_id.lstrip("/"), self._newest.stamp_ns))
+
+    def _in_world(self, point: np.ndarray, frame_id: str, stamp_ns: int) -> np.ndarray:
+        """A point (3,) in the world of the newest set, whose unit tf does not know while the scale is unknown."""
+        world = metric_frame(self._rig.world_frame, self._told)
+        if frame_id == world:
+            return point
+        if frame_id and self._told.status == ScaleStatus.UNKNOWN:
+            raise BadInput(f"point: expected the frame {world!r} while the scale is unknown, got {frame_id!r:.80}; "
+                           "show the cloud in its own frame and click there")  # fmt: skip
+        return self._rig.in_world(point, frame_id, stamp_ns)
 
     def forget_object(self, object_id: int) -> str:
         self.pipeline.forget_object(object_id)

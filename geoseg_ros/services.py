@@ -1,16 +1,19 @@
-"""Services, the action and the prompt topic. All are awaited, so that images come in while the model answers."""
+"""Services, the action, the topics of prompts. All are awaited, so that images come in while the model answers."""
 
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+from geometry_msgs.msg import Point, PointStamped
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
 from geoseg_core.errors import BadInput, GeosegError
+from geoseg_core.prompts import Prompt
 from geoseg_ros import action, conversions, msg, srv
 from geoseg_ros.parameters import NodeParameters
 from geoseg_ros.publishers import Outputs
@@ -46,9 +49,18 @@ class Services:
             node.create_service(kind, f"~/{name}", callback, callback_group=self._group)
             for kind, name, callback in offers
         ]
-        self._prompts = node.create_subscription(
-            msg.Prompt, "~/prompt", self._answer_topic, 10, callback_group=self._group
-        )
+        topics: list[tuple[type, str, Callable[..., Any]]] = [
+            (msg.Prompt, "~/prompt", self._answer_topic),
+            (PointStamped, "/clicked_point", self._answer_point),
+            *(
+                (Point, f"~/{camera}/overlay_mouse_left", partial(self._answer_pixel, camera))
+                for camera in parameters.config.cameras
+            ),
+        ]
+        self._topics = [
+            node.create_subscription(kind, name, callback, 10, callback_group=self._group)
+            for kind, name, callback in topics
+        ]
         self._action = ActionServer(
             node, action.AcquireObject, "~/acquire_object", self._acquire, callback_group=self._group,
             cancel_callback=self._cancel,
@@ -57,7 +69,8 @@ class Services:
     def close(self) -> None:
         for service in self._services:
             self._node.destroy_service(service)
-        self._node.destroy_subscription(self._prompts)
+        for topic in self._topics:
+            self._node.destroy_subscription(topic)
         self._action.destroy()
 
     def _request(self, attempt: Callable[[], Any], timeout_s: float = 0.0, camera: str = "") -> Request:
@@ -69,7 +82,8 @@ class Services:
         if self.worker is None:
             raise GeosegError("expected an active node, but it is inactive; activate it and ask again")
         patience_s = timeout_s if timeout_s > 0 else self._parameters.config.prompt_timeout_s
-        too_late = f"expected a frame set with camera {camera!r} within {patience_s:g} s, none came; is it publishing?"
+        wanted = f"a frame set with camera {camera!r}" if camera else "a frame set"
+        too_late = f"expected {wanted} within {patience_s:g} s, none came; is it publishing?"
         return Request(attempt, time.monotonic() + patience_s, too_late)
 
     async def _ask(self, attempt: Callable[[], Any]) -> Any:
@@ -169,12 +183,37 @@ class Services:
         return response
 
     async def _answer_topic(self, message: msg.Prompt) -> None:
+        request = partial(self._prompt_request, message, 0.0, is_tracked=message.object_id != 0)
+        await self._answer_openly(request, message.request_id)
+
+    async def _answer_point(self, message: PointStamped) -> None:
+        point = np.array([message.point.x, message.point.y, message.point.z])
+        await self._answer_click(partial(self._scene.click_at, point, message.header.frame_id), "clicked_point")
+
+    async def _answer_pixel(self, camera: str, message: Point) -> None:
+        await self._answer_click(lambda: Prompt.click(camera, message.x, message.y), "overlay_mouse_left", camera)
+
+    async def _answer_click(self, pointed: Callable[[], Prompt | None], request_id: str, camera: str = "") -> None:
+        if self._parameters.config.clicked_point != "ignore":
+            attempt = partial(self._publish_too, partial(self._clicked, pointed, request_id))
+            await self._answer_openly(partial(self._request, attempt, camera=camera), request_id)
+
+    def _clicked(self, pointed: Callable[[], Prompt | None], request_id: str) -> msg.PromptMasks | None:
+        prompt = pointed()
+        if prompt is None:
+            return None
+        if self._parameters.config.clicked_point == "track":
+            return self._scene.track(prompt, 0, "", request_id)
+        return self._scene.segment(prompt, request_id)
+
+    async def _answer_openly(self, make: Callable[[], Request], request_id: str) -> None:
+        """Answer on ~/prompt_masks, a refusal too."""
         try:
-            asked = self._prompt_request(message, 0.0, is_tracked=message.object_id != 0)
-            await self.worker.ask(asked)
+            request = make()
+            await self.worker.ask(request)
         except GeosegError as error:
-            self._node.get_logger().warning(f"refused prompt {message.request_id!r:.80}: {error}")
-            self._outputs.publish_answer(msg.PromptMasks(request_id=message.request_id, error=str(error)))
+            self._node.get_logger().warning(f"refused prompt {request_id!r:.80}: {error}")
+            self._outputs.publish_answer(msg.PromptMasks(request_id=request_id, error=str(error)))
 
     async def _acquire(self, goal: ServerGoalHandle) -> action.AcquireObject.Result:
         result = action.AcquireObject.Result()

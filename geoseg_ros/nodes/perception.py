@@ -1,7 +1,7 @@
 """The perception node: camera images in; masks, labelled clouds, instances and answers to prompts out.
 
 Hears, for each camera C of the parameter `cameras`: C/image (or C/image/compressed), C/camera_info, C/depth (or
-C/depth/compressedDepth); /tf, /tf_static; ~/prompt.
+C/depth/compressedDepth); /tf, /tf_static; ~/prompt, /clicked_point (RViz), ~/C/overlay_mouse_left (rqt_image_view).
 Says ~/cross_view_masks, ~/instances, ~/instances/cloud, ~/instances/boxes, ~/prompt_masks, ~/events, ~/C/labels,
 ~/C/overlay, /diagnostics. Services and the action are in services.py.
 Frames: each image in its own optical frame; everything in 3-D in the parameter `world_frame`.
@@ -108,8 +108,9 @@ class PerceptionNode(LifecycleNode):
         )
         builder = FrameBuilder(self._rig, config, self._statistics)
         self._scene = Scene(
-            pipeline, builder, self._outputs, self._statistics, config.pipeline.tasks, self.get_clock(), log.info
-        )
+            pipeline, self._rig, builder, self._outputs, self._statistics, config.pipeline.tasks, self.get_clock(),
+            log.info,
+        )  # fmt: skip
         self._answering = Services(self, self._configuration, self._scene, self._outputs)
         # What is loaded by now stays: without this, Python walks through all of it now and then, for 30 ms and more.
         gc.collect()

@@ -90,3 +90,13 @@ def test_a_transform_of_nan_is_refused(rig):
     message.transforms[0].transform.translation.x = float("nan")
     with pytest.raises(BadInput, match="finite"):
         rig.take_transforms(message, static=True)
+
+
+def test_points_of_any_frame_are_brought_to_the_world(rig):
+    rig.take_transforms(pose(2), static=True)
+    assert rig.in_world(np.array([1.0, 2, 3]), "ego_optical_frame", 5).tolist() == [3, 2, 3]
+    assert rig.in_world(np.array([1.0, 2, 3]), "world", 5).tolist() == [1, 2, 3]
+    with pytest.raises(TransformError, match="nowhere"):
+        rig.in_world(np.zeros(3), "nowhere", 5)
+    with pytest.raises(BadInput, match="name of a tf frame"):
+        rig.in_world(np.zeros(3), "", 5)

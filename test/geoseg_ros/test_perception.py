@@ -1,10 +1,12 @@
 """The perception node in its own process over real DDS: what it says, and what can be asked of it."""
 
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
+from geometry_msgs.msg import Point, PointStamped
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from live import live_node, stamp_of
@@ -12,6 +14,7 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
 from rclpy.action import ActionClient
 from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from geoseg_core.results import Visibility
@@ -118,9 +121,85 @@ def test_prompts_of_the_topic_are_answered_or_refused_with_their_request(live):
         ({}, "expected a positive point, a box, a mask or a text"),
     ],
 )
-def test_wrong_prompts_are_refused_with_the_reason(live, wrong, words):
-    answer = live.call(srv.Segment, "segment", prompt=msg.Prompt(camera="ego", **wrong))
-    assert not answer.success and words in answer.message
+def test_wrong_prompts_are_refused_with_the_reason_and_nothing_is_followed(live, wrong, words):
+    for kind, name in ((srv.Segment, "segment"), (srv.TrackObject, "track_object")):
+        answer = live.call(kind, name, prompt=msg.Prompt(camera="ego", **wrong))
+        assert not answer.success and words in answer.message
+    assert not live.call(srv.ListObjects, "list_objects").object_ids
+
+
+@pytest.fixture
+def clicks(live):
+    """Publishers of clicks, with the answers to them and the answer to a prompt on the same thing."""
+    answers = live.bench.listen(msg.PromptMasks, "/geoseg/prompt_masks")
+    points = live.bench.node.create_publisher(PointStamped, "/clicked_point", 10)
+    pixels = live.bench.node.create_publisher(Point, "/geoseg/ego/overlay_mouse_left", 10)
+    live.spin_until(lambda: points.get_subscription_count() and pixels.get_subscription_count())
+    asked = prompt(live, request_id="asked")
+    thing = prompt_result_from_msg(live.call(srv.Segment, "segment", prompt=asked).result)
+    live.spin_until(lambda: answers and answers[-1].request_id == "asked")
+
+    def click(publisher, message) -> msg.PromptMasks:
+        count = len(answers)
+        publisher.publish(message)
+        live.spin_until(lambda: len(answers) > count)
+        return answers[-1]
+
+    def in_space(place, frame_id: str) -> msg.PromptMasks:
+        x, y, z = map(float, place)
+        return click(points, PointStamped(header=Header(frame_id=frame_id), point=Point(x=x, y=y, z=z)))
+
+    def on_overlay(u: float, v: float) -> msg.PromptMasks:
+        return click(pixels, Point(x=u, y=v))
+
+    yield SimpleNamespace(
+        in_space=in_space, on_overlay=on_overlay, points=points, thing=thing, place=thing.cloud.xyz[0], asked=asked
+    )
+    live.bench.node.destroy_publisher(points)
+    live.bench.node.destroy_publisher(pixels)
+
+
+def test_a_click_in_space_is_answered_in_whatever_frame_it_comes(live, clicks):
+    to_world = live.cameras.views["exo_left"].camera_to_world
+    in_camera = to_world[:3, :3].T @ (clicks.place - to_world[:3, 3])
+    for place, frame_id in ((clicks.place, "world"), (in_camera, "exo_left_optical_frame")):
+        answer = clicks.in_space(place, frame_id)
+        assert (answer.request_id, answer.error) == ("clicked_point", "")
+        found = prompt_result_from_msg(answer).masks
+        assert all((found[name].mask == clicks.thing.masks[name].mask).all() for name in ("ego", "exo_left"))
+    assert not live.call(srv.ListObjects, "list_objects").object_ids
+
+
+def test_a_click_on_an_overlay_is_answered(live, clicks):
+    answer = clicks.on_overlay(*map(float, clicks.asked.points_px))
+    assert (answer.request_id, answer.error) == ("overlay_mouse_left", "")
+    assert (prompt_result_from_msg(answer).masks["ego"].mask == clicks.thing.masks["ego"].mask).all()
+    assert "expected pixels inside 64x48" in clicks.on_overlay(100.0, 10.0).error
+
+
+def test_clicks_that_mean_nothing_are_refused_by_name(live, clicks):
+    assert "name of a tf frame" in clicks.in_space(clicks.place, "").error
+    assert "'nowhere'" in clicks.in_space(clicks.place, "nowhere").error
+    assert "none of them sees" in clicks.in_space([0.0, 0.0, -50.0], "world").error
+    assert "finite" in clicks.in_space([float("nan"), 0.0, 0.0], "world").error
+    assert live.process.poll() is None and "Traceback" not in live.log.read_text()
+
+
+def test_clicks_track_or_do_nothing_where_that_is_chosen(live, clicks):
+    text = ParameterType.PARAMETER_STRING
+    answers = live.bench.heard["/geoseg/prompt_masks"]
+    assert set_parameter(live, "clicked_point", type=text, string_value="track") == ""
+    tracked = clicks.in_space(clicks.place, "world")
+    assert tracked.object_id > 0
+    assert list(live.call(srv.ListObjects, "list_objects").object_ids) == [tracked.object_id]
+    assert live.call(srv.ForgetObject, "forget_object", object_id=tracked.object_id).success
+    assert set_parameter(live, "clicked_point", type=text, string_value="ignore") == ""
+    clicks.points.publish(PointStamped(header=Header(frame_id="world")))
+    live.bench.spin(0.5)
+    live.call(srv.Segment, "segment", prompt=prompt(live, request_id="after"))
+    live.spin_until(lambda: answers[-1].request_id == "after")
+    assert answers[-2] == tracked
+    assert set_parameter(live, "clicked_point", type=text, string_value="segment") == ""
 
 
 def test_without_a_vocabulary_texts_are_refused_with_what_is_missing(live):
