@@ -56,17 +56,17 @@ class Prompt:
         return bool(self.positive.any()) or self.box_px is not None or self.has_mask
 
     def check(self, frames: FrameSet) -> None:
-        """Refuse a prompt that says nothing or lies outside its view.
+        """Refuse a prompt that says nothing, lies outside its view or contradicts itself.
 
         Raises:
             BadInput: with what was expected and what came.
         """
         self.check_places(frames)
-        if not (self.says_where or self.text):
+        if not (self.says_where or self.text.strip()):
             raise BadInput("prompt: expected a positive point, a box, a mask or a text, got none")
 
     def check_places(self, frames: FrameSet) -> None:
-        """Refuse a prompt that lies outside its view.
+        """Refuse a prompt that lies outside its view or contradicts itself.
 
         Raises:
             BadInput: with what was expected and what came.
@@ -80,9 +80,19 @@ class Prompt:
             check_shape(self.box_px, "4", "prompt box")
         corners = np.concatenate([self.points_px.ravel(), np.zeros(0) if self.box_px is None else self.box_px])
         pairs = corners.reshape(-1, 2)
-        if not np.isfinite(pairs).all() or (pairs < -0.5).any() or (pairs > [width - 0.5, height - 0.5]).any():
-            raise BadInput(f"prompt: expected pixels inside {width}x{height} of {self.camera!r}, got {pairs.tolist()}")
+        outside = pairs[~((pairs >= -0.5) & (pairs <= [width - 0.5, height - 0.5])).all(axis=1)]  # not finite, too
+        if len(outside):
+            raise BadInput(
+                f"prompt: expected pixels inside {width}x{height} of {self.camera!r}, got {outside[:3].tolist()}"
+            )
         if self.box_px is not None and not (self.box_px[:2] < self.box_px[2:]).all():
             raise BadInput(f"prompt box: expected u_min < u_max and v_min < v_max, got {self.box_px.tolist()}")
         if self.mask is not None and self.mask.shape != (height, width):
             raise BadInput(f"prompt mask: expected the image's size {(height, width)}, got {self.mask.shape}")
+        pixels, positive = np.rint(self.points_px).astype(np.int64), np.asarray(self.positive, bool)
+        on, beside = ({tuple(each) for each in pixels[positive == kind].tolist()} for kind in (True, False))
+        if both := sorted(on & beside):
+            raise BadInput(
+                f"prompt points in {self.camera!r}: expected pixels on the object or beside it, got {both[:3]} as "
+                "both; take one of them back"
+            )

@@ -6,8 +6,8 @@ Where no depth is measured, a box or points are grown to a region by GrabCut (Ro
 import cv2
 import numpy as np
 
-from geoseg_core.errors import BadInput, GeosegError
-from geoseg_core.prompts import TEXT_NEEDS_VOCABULARY, Prompt
+from geoseg_core.errors import BadInput
+from geoseg_core.prompts import Prompt
 
 # A region grown from points reaches at most this part of the image's shorter side beyond them.
 REACH = 0.16
@@ -22,10 +22,7 @@ def image_mask(image: np.ndarray, prompt: Prompt) -> np.ndarray:
 
     Raises:
         BadInput: nothing is found at the prompted place.
-        GeosegError: a text prompt, which needs a vocabulary.
     """
-    if prompt.text:
-        raise GeosegError(TEXT_NEEDS_VOCABULARY)
     if prompt.has_mask:
         mask = np.array(prompt.mask, bool)
     elif prompt.box_px is not None:

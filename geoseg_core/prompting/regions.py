@@ -12,10 +12,10 @@ import numpy as np
 
 from geoseg_core.config import setting
 from geoseg_core.cross_view.reprojection import thing_labels
-from geoseg_core.errors import BadInput, GeosegError
+from geoseg_core.errors import BadInput
 from geoseg_core.instances.clustering import spread
 from geoseg_core.instances.segmenter import Layout
-from geoseg_core.prompts import TEXT_NEEDS_VOCABULARY, Prompt
+from geoseg_core.prompts import Prompt
 
 METHODS = ("auto", "mv_sam", "regions")
 # What `auto` is, where the encoder and what follows objects allow it.
@@ -42,11 +42,8 @@ def prompted_mask(layout: Layout, prompt: Prompt, config: PromptConfig) -> np.nd
     """The mask (H, W) bool that a prompt asks for in its own view.
 
     Raises:
-        BadInput: nothing is found at the prompted place.
-        GeosegError: a text prompt, which needs a vocabulary.
+        BadInput: nothing is found at the prompted place, or nothing whose depth is known.
     """
-    if prompt.text:
-        raise GeosegError(TEXT_NEEDS_VOCABULARY)
     view = layout.scene.frames.index(prompt.camera)
     things = thing_image(layout, view)
     if prompt.has_mask:
@@ -59,6 +56,9 @@ def prompted_mask(layout: Layout, prompt: Prompt, config: PromptConfig) -> np.nd
         mask = apply_points(layout, view, things, mask, prompt, config)
     if not mask.any():
         raise BadInput(f"prompt in {prompt.camera!r}: found nothing there; point at the thing itself, or draw a mask")
+    if not layout.scene.views[view].depth_m[mask].any():
+        raise BadInput(f"prompt in {prompt.camera!r}: expected a place whose depth is known, got one where none was "
+                       "measured; point where there is depth, or prompt in another view")  # fmt: skip
     return mask
 
 

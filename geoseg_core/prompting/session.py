@@ -1,4 +1,4 @@
-"""PromptSession: objects of one frame set, each told by clicks, boxes and masks in any views, one after the other.
+"""PromptSession: objects of one frame set, each told by clicks, boxes, masks or words in any views, bit by bit.
 
     session = PromptSession(prompter, scene)
     session.add("ego", points=[(320, 240)])                      # masks in all views
@@ -8,7 +8,7 @@
 The set is embedded once; each answer costs the decoder alone. What is refused leaves the session as it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +33,17 @@ class PromptSession:
 
     Args:
         scene: of an encoder that the prompter was made for.
+        pointed: makes of a prompt by text one that points, such as `Vocabulary.pointed` does; without it, texts are
+            refused.
 
     Raises:
         BadInput: a scene of another encoder.
     """
 
-    def __init__(self, prompter: Prompter, scene: EncodedScene) -> None:
-        self.prompter, self.scene = prompter, prompter.embed(scene)
+    def __init__(
+        self, prompter: Prompter, scene: EncodedScene, pointed: Callable[[Prompt], Prompt] | None = None
+    ) -> None:
+        self.prompter, self.scene, self._pointed = prompter, prompter.embed(scene), pointed
         self._steps: list[Step] = []
         self._answers: dict[int, PromptedMasks] = {}
 
@@ -55,7 +59,7 @@ class PromptSession:
         labels: Sequence[bool] | np.ndarray | None = None,
         box: Sequence[float] | np.ndarray | None = None,
         mask: np.ndarray | None = None,
-        text: str = "",
+        text: str | None = None,
         object_id: int = 1,
     ) -> PromptedMasks:
         """Say more of an object, and get its masks in all views; a later box or mask in a view replaces an earlier one.
@@ -64,26 +68,34 @@ class PromptSession:
             view: name of the camera that was pointed at.
             points: (N, 2) column and row; labels: (N,) whether each is on the object, all if None.
             box: (u_min, v_min, u_max, v_max); mask: (H, W) bool.
+            text: words for the object, which stand alone; it may be in any view.
 
         Raises:
             BadInput: an unknown camera; anything outside the image; more points than are allowed; a point that is on
-                the object and not on it; nothing said, or nothing yet that is on the object.
-            GeosegError: a text, which needs a vocabulary and instances; ask those for a place to point at.
+                the object and not on it; nothing said, or nothing yet that is on the object; a text that is empty or
+                does not stand alone.
+            GeosegError: a text in a session that knows no words.
         """
-        if text:
-            raise GeosegError(TEXT_NEEDS_VOCABULARY)
-        prompt = prompt_of(view, points, labels, box, mask)
+        prompt = prompt_of(view, points, labels, box, mask, text)
+        if prompt.text:
+            prompt = self._by_text(prompt)
         step = Step(object_id, prompt)
         together = joined([each.prompt for each in (*self._steps, step) if each.object_id == object_id])
         for each in together:
             each.check_places(self.scene.frames)
-            check_consistent(each)
         if not any(each.says_where for each in together):
             raise BadInput(f"object {object_id}: expected a positive point, a box or a mask first, got none; add one")
         answer = self.prompter.answer(self.scene, together)
         self._steps.append(step)
         self._answers[object_id] = answer
         return answer
+
+    def _by_text(self, prompt: Prompt) -> Prompt:
+        """A prompt that points at what a text means."""
+        prompt.check(self.scene.frames)
+        if self._pointed is None:
+            raise GeosegError(TEXT_NEEDS_VOCABULARY)
+        return self._pointed(prompt)
 
     def undo(self) -> int | None:
         """Take back the last addition; the object that it was of, None if there was none."""
@@ -110,11 +122,13 @@ def prompt_of(
     labels: Sequence[bool] | np.ndarray | None,
     box: Sequence[float] | np.ndarray | None,
     mask: np.ndarray | None,
+    text: str | None,
 ) -> Prompt:
     """A prompt of plain numbers.
 
     Raises:
-        BadInput: too many points, or what cannot be read as numbers; nothing at all.
+        BadInput: too many points, or what cannot be read as numbers; an empty text, or one that does not stand alone;
+            nothing at all.
     """
     if len(points) > MAX_POINTS:
         raise BadInput(f"prompt points: expected at most {MAX_POINTS}, got {len(points)}; send fewer")
@@ -124,7 +138,13 @@ def prompt_of(
         edges = None if box is None else np.asarray(box, float)
     except (TypeError, ValueError) as error:
         raise BadInput(f"prompt: expected points (N, 2), labels (N,) and a box (4,), got {error}") from error
-    if not len(places) and edges is None and mask is None:
+    points_at = len(places) > 0 or edges is not None or mask is not None
+    if text is not None:
+        if points_at or not text.strip():
+            got = "points, a box or a mask with it" if points_at else repr(text)
+            raise BadInput(f"text prompt: expected words alone, got {got}; say what is meant, or point at it")
+        return Prompt(view, text=text)
+    if not points_at:
         raise BadInput("prompt: expected points, a box or a mask, got none")
     return Prompt(view, places, positive, edges, None if mask is None else np.asarray(mask, bool))
 
@@ -143,17 +163,3 @@ def joined(prompts: Sequence[Prompt]) -> list[Prompt]:
         )
     return list(views.values())
 
-
-def check_consistent(prompt: Prompt) -> None:
-    """Refuse a pixel that is said to be on the object and not on it.
-
-    Raises:
-        BadInput: it is.
-    """
-    pixels = np.rint(prompt.points_px).astype(np.int64)
-    positive, negative = ({tuple(each) for each in pixels[prompt.positive == kind].tolist()} for kind in (True, False))
-    if both := sorted(positive & negative):
-        raise BadInput(
-            f"prompt points in {prompt.camera!r}: expected pixels on the object or beside it, got {both[:3]} as both; "
-            "undo one of them"
-        )

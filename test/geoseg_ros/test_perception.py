@@ -1,5 +1,6 @@
 """The perception node in its own process over real DDS: what it says, and what can be asked of it."""
 
+from array import array
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -119,6 +120,9 @@ def test_prompts_of_the_topic_are_answered_or_refused_with_their_request(live):
         ({"points_px": [1000.0, 10.0], "point_labels": [1]}, "expected pixels inside 64x48"),
         ({"points_px": [1.0]}, "got 1 numbers for 0 labels"),
         ({}, "expected a positive point, a box, a mask or a text"),
+        ({"text": "  "}, "expected a positive point, a box, a mask or a text"),
+        ({"points_px": [5.0, 5.0, 5.0, 5.0], "point_labels": [1, 0]}, "got [(5, 5)] as both"),
+        ({"points_px": array("f", bytes(8_000_000)), "point_labels": bytes(1_000_000)}, "at most 1024 point labels"),
     ],
 )
 def test_wrong_prompts_are_refused_with_the_reason_and_nothing_is_followed(live, wrong, words):

@@ -13,7 +13,7 @@ from geoseg_core.geometry.tiny.model import TinyGeometry
 from geoseg_core.prompting.mv_sam.asking import spread_points, without_sprinkles
 from geoseg_core.prompting.mv_sam.prompter import TinyPrompter
 from geoseg_core.prompting.session import PromptSession
-from geoseg_core.prompts import MAX_POINTS
+from geoseg_core.prompts import MAX_POINTS, Prompt
 from geoseg_core.views import FrameSet, View
 
 SIZE = (60, 80)
@@ -112,6 +112,9 @@ def test_a_box_is_answered_in_all_views(session):
         ({"view": "ego", "points": [("a", "b")]}, "expected points"),
         ({"view": "ego", "points": [(1, 1)], "labels": [True, False]}, "prompt point labels"),
         ({"view": "ego"}, "got none"),
+        ({"view": "ego", "text": " "}, "text prompt: expected words alone, got ' '"),
+        ({"view": "ego", "text": ""}, "text prompt: expected words alone, got ''"),
+        ({"view": "ego", "text": "a cup", "points": [(1, 1)]}, "expected words alone, got points"),
         ({"view": "ego", "points": [(1, 1)], "labels": [False], "object_id": 2}, "object 2: expected a positive"),
     ],
 )
@@ -126,6 +129,30 @@ def test_what_is_refused_leaves_the_session_as_it_was(session, said, words):
 def test_text_needs_a_vocabulary(session):
     with pytest.raises(GeosegError, match="vocabulary"):
         session.add("ego", text="the red cup")
+    assert session.answers == {}
+
+
+def test_a_text_means_what_it_points_at_and_points_correct_it(prompter, scene):
+    mask = np.zeros(SIZE, bool)
+    mask[10:30, 20:50] = True
+    asked = []
+
+    def pointed(prompt):
+        asked.append((prompt.camera, prompt.text))
+        if prompt.text == "a unicorn":
+            raise BadInput("none in view")
+        return Prompt("exo", mask=mask)
+
+    session, told = PromptSession(prompter, scene, pointed), PromptSession(prompter, scene)
+    assert same(session.add("ego", text="the red cup"), told.add("exo", mask=mask))
+    click = {"view": "top", "points": [(40, 30)], "labels": [False]}
+    assert same(session.add(**click), told.add(**click))
+    with pytest.raises(BadInput, match="none in view"):
+        session.add("ego", text="a unicorn")
+    with pytest.raises(BadInput, match="one of"):
+        session.add("wrist", text="the red cup")
+    assert asked == [("ego", "the red cup"), ("ego", "a unicorn")] and same(session.answers[1], told.answers[1])
+    assert session.undo() == 1 and session.undo() == 1 and session.answers == {}
 
 
 def test_a_scene_of_another_encoder_is_refused(prompter):

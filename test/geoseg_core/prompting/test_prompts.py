@@ -108,11 +108,34 @@ def test_a_click_or_a_box_finds_a_sheet_that_lies_flat_on_the_table() -> None:
         (Prompt("ego", box_px=np.array([9.0, 9, 3, 3])), "u_min"),
         (Prompt("ego", mask=np.ones((3, 3), bool)), "size"),
         (Prompt("ego", np.array([[5.0, 5]]), np.array([False])), "got none"),
+        (Prompt("ego", text="  "), "a mask or a text, got none"),
+        (Prompt("ego", np.array([[5.2, 5], [9, 9], [4.9, 5.1]]), np.array([True, True, False])), r"\(5, 5\)\] as both"),
+        (Prompt("ego", np.ones((1_000_000, 2)), np.ones(1_000_000, bool)), "at most 1024, got 1000000"),
     ],
 )
 def test_wrong_prompts_are_refused(prompt: Prompt, message: str) -> None:
-    with pytest.raises(BadInput, match=message):
-        PIPELINE.segment(prompt)
+    for ask in (PIPELINE.segment, PIPELINE.track_object):
+        with pytest.raises(BadInput, match=message):
+            ask(prompt)
+    assert PIPELINE.objects() == ()
+
+
+def test_a_prompt_where_no_depth_was_measured_is_refused_and_the_object_stays() -> None:
+    frames, labels = render_set(tabletop())
+    blind = np.zeros(labels[0].shape, bool)
+    blind[5:30, 5:50] = True
+    frames.views[0].depth_m[blind], frames.views[0].image[blind] = 0, (20, 240, 240)
+    pipeline = ScenePipeline(PipelineConfig())
+    pipeline.process(frames)
+    number = pipeline.track_object(clicks("ego", [centre_of(labels[0] == 3)])).object_id
+    for prompt, corrected in (
+        (clicks("ego", [centre_of(blind)]), 0), (Prompt("ego", mask=blind), 0), (Prompt("ego", mask=blind), number)
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match="depth is known"):
+            pipeline.track_object(prompt, corrected)
+    assert [thing.object_id for thing in pipeline.objects()] == [number]
+    later = pipeline.process(frames).masks
+    assert min(iou(view.masks[0].mask, truth == 3) for view, truth in zip(later, labels, strict=True)) > 0.9
 
 
 def test_a_text_prompt_names_what_it_needs() -> None:
