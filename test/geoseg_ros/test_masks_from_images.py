@@ -1,4 +1,4 @@
-"""The node follows masks on images alone: the small network as shipped, a union head with random weights."""
+"""The node follows masks on images alone: the small network and MV-SAM as shipped, a union head with random weights."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ def live(tmp_path_factory: pytest.TempPathFactory):
         "pipeline__geometry__device": "cpu",
         "pipeline__cross_view__weights": str(path),
         "pipeline__cross_view__follow__least_score": 0.0,
+        "pipeline__prompts__method": "mv_sam",
     }
     with live_node(folder, views=views, **settings) as running:
         masks = running.bench.listen(msg.CrossViewMasks, "/geoseg/cross_view_masks")
@@ -55,6 +56,7 @@ def test_an_object_is_followed_corrected_saved_loaded_and_forgotten(live, tmp_pa
     assert answer.success, answer.message
     number, result = answer.object_id, prompt_result_from_msg(answer.result)
     assert (result.masks["ego"].mask == (LABELS[0] == THING)).all() and set(result.masks) == {"ego", "exo_left"}
+    assert answer.result.method == "mv_sam"
     live.spin_until(lambda: set(followed(live, number)) == {"ego", "exo_left"})
     assert live.bench.heard["/geoseg/cross_view_masks"][-1].method == "union_head"
     assert followed(live, number)["ego"].label == "thing"
@@ -70,10 +72,12 @@ def test_an_object_is_followed_corrected_saved_loaded_and_forgotten(live, tmp_pa
     live.spin_until(lambda: not followed(live, number))
 
 
-def test_the_heads_weights_and_licence_are_told(live):
+def test_all_weights_and_licences_are_told(live):
     assert "masks by union_head, weights head (" in live.log.read_text()
+    assert "prompts by mv_sam, weights tiny-mv-sam (" in live.log.read_text()
     live.spin_until(lambda: live.status("pipeline"))
     told = values(live.status("pipeline"))
+    assert told["prompt_weights"] == "tiny-mv-sam" and "Apache-2.0" in told["prompt_licence"]
     assert (told["weights"], told["head_weights"], told["head_licence"]) == ("tiny", "head", "for tests only")
 
 
@@ -81,6 +85,6 @@ def test_empty_and_whole_masks_are_refused_and_nothing_is_lost(live):
     number = live.call(srv.TrackObject, "track_object", prompt=marked()).object_id
     whole = prompt_to_msg(Prompt("ego", mask=np.ones_like(LABELS[0], bool)))
     refused = live.call(srv.Segment, "segment", prompt=whole)
-    assert not refused.success and "covers the whole view" in refused.message
+    assert not refused.success and "found all of the view" in refused.message
     assert list(live.call(srv.ListObjects, "list_objects").object_ids) == [number]
     assert live.process.poll() is None and "Traceback" not in live.log.read_text()
