@@ -8,7 +8,8 @@ from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.instances.segmenter import Layout, Segmenter
 
 if TYPE_CHECKING:
-    from geoseg_core.prompting.mv_sam.prompter import PromptableScene, TinyPrompter
+    from geoseg_core.prompting.mv_sam.asking import PromptableScene
+    from geoseg_core.prompting.mv_sam.prompter import Prompter
 
 
 class Moment:
@@ -31,7 +32,7 @@ class Moment:
             self._layout = self._segmenter.update(self.scene)
         return self._layout
 
-    def promptable(self, prompter: "TinyPrompter") -> "PromptableScene":
+    def promptable(self, prompter: "Prompter") -> "PromptableScene":
         """The scene as the network that answers prompts has embedded it."""
         if self._promptable is None:
             self._promptable = prompter.embed(self.scene)

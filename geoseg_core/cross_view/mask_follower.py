@@ -41,7 +41,7 @@ from geoseg_core.prompts import Prompt
 from geoseg_core.results import ObjectMask, PromptResult, ViewMasks, Visibility
 
 if TYPE_CHECKING:
-    from geoseg_core.prompting.mv_sam.prompter import TinyPrompter
+    from geoseg_core.prompting.mv_sam.prompter import Prompter
 
 # Masks that overlap more are of one object, if not exactly the same.
 SAME = 0.5
@@ -58,7 +58,7 @@ class MaskFollower:
 
     def __init__(
         self, carrier: MaskCarrier, config: MaskFollowerConfig, new_id: Callable[[], int],
-        prompter: "TinyPrompter | None" = None,
+        prompter: "Prompter | None" = None,
     ) -> None:
         self.carrier, self.config, self._new_id, self.prompter = carrier, config, new_id, prompter
         self.method = carrier.method
@@ -326,7 +326,7 @@ class MaskFollower:
         return PromptResult(scene.frames, object_id, views, cloud, measured, scene.scale)
 
 
-def answered(moment: Moment, prompter: "TinyPrompter", prompt: Prompt) -> TransferredMasks:
+def answered(moment: Moment, prompter: "Prompter", prompt: Prompt) -> TransferredMasks:
     """What a network finds for a prompt in every view.
 
     Raises:

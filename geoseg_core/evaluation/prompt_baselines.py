@@ -12,8 +12,15 @@ import numpy as np
 
 from geoseg_core.geometry.camera import inside, project
 from geoseg_core.geometry.encoder import EncodedScene, ViewGeometry
-from geoseg_core.prompting.mv_sam.asking import Marked, answered_masks, marked_by, with_box_answered, with_mask_points
-from geoseg_core.prompting.mv_sam.prompter import PromptableScene, TinyPrompter
+from geoseg_core.prompting.mv_sam.asking import (
+    Marked,
+    PromptableScene,
+    answered_masks,
+    marked_by,
+    with_mask_points,
+    with_own_mask,
+)
+from geoseg_core.prompting.mv_sam.prompter import Prompter
 from geoseg_core.prompts import Prompt
 
 # A projected point is in sight if it lies at most this part of the depth behind what the view sees.
@@ -23,16 +30,14 @@ BEHIND = 0.05
 class ViewByView:
     """Each view alone, with its own prompts (`projected` False) or with those of all views, projected."""
 
-    def __init__(self, prompter: TinyPrompter, projected: bool) -> None:
+    def __init__(self, prompter: Prompter, projected: bool) -> None:
         self.prompter, self.projected = prompter, projected
 
     def answer(self, scene: EncodedScene, given: PromptableScene, prompts: Sequence[Prompt]) -> Sequence[np.ndarray]:
         """Masks (H, W) bool of all views; empty where no view has a prompt that is on the object."""
-        decoder = self.prompter.model.decoder
-        told = []
-        for prompt in prompts:
-            marked = marked_by(prompt, given.frames.index(prompt.camera), given.placements)
-            told.append(with_mask_points(with_box_answered(decoder, given.prepared, marked)))
+        decoder = self.prompter.decoder
+        marked = [marked_by(prompt, given) for prompt in prompts]
+        told = [with_mask_points(with_own_mask(decoder, given, each)) for each in marked]
         masks = []
         for view, place in enumerate(given.placements):
             here = [replace(each, view=0) for each in told if each.view == view]
@@ -41,8 +46,7 @@ class ViewByView:
             if not any(each.positive.any() or each.mask is not None for each in here):
                 masks.append(np.zeros(place.source, bool))
                 continue
-            alone = given.prepared.of_view(view)
-            masks += answered_masks(decoder, alone, [place], here).masks
+            masks += answered_masks(decoder, given.of_view(view), here).masks
         return masks
 
 

@@ -1,7 +1,7 @@
 """What users point at, in the pixels of their images, as the decoder of MV-SAM takes it; and its answer back.
 
-A mask speaks to its own view alone, so points on it tell the other views. A box says less: it is first answered in its
-own view, and that mask is the prompt.
+A mask speaks to its own view, so points on it and round it tell the other views. A box says less: it is first answered
+in its own view, and that mask is the prompt; so are points, if the decoder is asked twice.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,9 @@ from torch import Tensor
 from geoseg_core.geometry.network_input import Placement
 from geoseg_core.prompting.mv_sam.marks import MASK_POINTS, RIM_POINTS, rim
 from geoseg_core.prompting.mv_sam.model import BOX, DENSE, MASK, NEGATIVE, POSITIVE, MvSam, Prepared, ScenePrompts
+from geoseg_core.prompting.sharpening import sharpened
 from geoseg_core.prompts import Prompt
+from geoseg_core.views import FrameSet
 
 # Parts of a mask with less than this share of an image's pixels are left out.
 SPRINKLE = 0.001
@@ -45,39 +47,52 @@ class Marked:
     box: np.ndarray | None = None
 
 
-def asked(
-    decoder: MvSam, prepared: Prepared, placements: Sequence[Placement], cameras: Sequence[str],
-    prompts: Sequence[Prompt],
-) -> PromptedMasks:
+@dataclass(frozen=True, eq=False)
+class PromptableScene:
+    """A frame set that was embedded once, for all prompts on it."""
+
+    frames: FrameSet
+    placements: Sequence[Placement]
+    prepared: Prepared
+
+    def of_view(self, view: int) -> "PromptableScene":
+        """One view alone."""
+        frames = replace(self.frames, views=(self.frames.views[view],))
+        return PromptableScene(frames, [self.placements[view]], self.prepared.of_view(view))
+
+
+def asked(decoder: MvSam, scene: PromptableScene, prompts: Sequence[Prompt]) -> PromptedMasks:
     """The object that prompts in any views ask for, in all views of one scene."""
-    marked = [marked_by(prompt, cameras.index(prompt.camera), placements) for prompt in prompts]
-    told = [with_mask_points(with_box_answered(decoder, prepared, each)) for each in marked]
-    answer = answered_masks(decoder, prepared, placements, told)
+    marked = [marked_by(prompt, scene) for prompt in prompts]
+    told = [with_mask_points(with_own_mask(decoder, scene, each)) for each in marked]
+    answer = answered_masks(decoder, scene, told)
     masks, scores = list(answer.masks), answer.scores.copy()
     for prompt in prompts:
         if prompt.has_mask:
-            view = cameras.index(prompt.camera)
+            view = scene.frames.index(prompt.camera)
             masks[view], scores[view] = np.asarray(prompt.mask, bool), 1.0
     return PromptedMasks(tuple(masks), scores)
 
 
-def answered_masks(
-    decoder: MvSam, prepared: Prepared, placements: Sequence[Placement], told: Sequence[Marked]
-) -> PromptedMasks:
+def answered_masks(decoder: MvSam, scene: PromptableScene, told: Sequence[Marked]) -> PromptedMasks:
     """The masks of one object at the pixels of the images."""
-    masks, scores = [], []
-    for place, view in zip(placements, decoded(decoder, prepared, told), strict=True):
+    config, masks, scores = decoder.config, [], []
+    logits = decoded(decoder, scene.prepared, told) - config.threshold
+    for place, view, given in zip(scene.placements, logits, scene.frames.views, strict=True):
         larger = F.interpolate(view[None, None].float(), place.canvas, mode="bilinear", align_corners=False)[0]
         found = place.logits_to_source(larger, UNSEEN)[0].cpu().numpy()
+        if config.sharpened:
+            found = sharpened(found, given.image)
         mask = without_sprinkles(found > 0)
         masks.append(mask)
         scores.append(float((1 / (1 + np.exp(-found[mask]))).mean()) if mask.any() else 0.0)
     return PromptedMasks(tuple(masks), np.array(scores))
 
 
-def marked_by(prompt: Prompt, view: int, placements: Sequence[Placement]) -> Marked:
+def marked_by(prompt: Prompt, scene: PromptableScene) -> Marked:
     """A prompt at the pixels of the network's input."""
-    place = placements[view]
+    view = scene.frames.index(prompt.camera)
+    place = scene.placements[view]
     height, width = place.canvas
     points = np.rint(place.to_network(prompt.points_px)).astype(np.int64).clip(0, (width - 1, height - 1))
     mask = box = None
@@ -90,15 +105,19 @@ def marked_by(prompt: Prompt, view: int, placements: Sequence[Placement]) -> Mar
     return Marked(view, points, np.asarray(prompt.positive, bool), mask, box)
 
 
-def with_box_answered(decoder: MvSam, prepared: Prepared, marked: Marked) -> Marked:
-    """A box as the mask that its own view has for it; a mask that is given stands before it."""
-    if marked.box is None or marked.mask is not None:
+def with_own_mask(decoder: MvSam, scene: PromptableScene, marked: Marked) -> Marked:
+    """A box, and points if the decoder is asked twice, as the mask that their own view alone has for them: it tells the
+    other views more. A mask that is given stands before it."""
+    is_asked = marked.box is not None or (decoder.config.twice and marked.positive.any())
+    if marked.mask is not None or not is_asked:
         return marked
-    alone = replace(marked, view=0)
-    logits = decoded(decoder, prepared.of_view(marked.view), [alone])
-    found = F.interpolate(logits[None].float(), marked.box.shape, mode="bilinear", align_corners=False)[0, 0] > 0
-    mask = found.cpu().numpy() & marked.box
-    return replace(marked, mask=mask if mask.any() else marked.box, box=None)
+    alone = scene.of_view(marked.view)
+    (found,) = answered_masks(decoder, alone, [replace(marked, view=0)]).masks
+    mask = alone.placements[0].map_to_network(found.astype(np.uint8)) > 0
+    if marked.box is not None:
+        mask &= marked.box
+        mask = mask if mask.any() else marked.box
+    return replace(marked, mask=mask if mask.any() else None, box=None)
 
 
 def with_mask_points(marked: Marked) -> Marked:

@@ -32,6 +32,9 @@ class MvSamConfig:
                              choices=ATTENTION)  # fmt: skip
     looks: bool = setting(True, "whether a point also tells what the image embedding is there")
     guides: bool = setting(False, "whether convolutions add to masks what is alike and near to prompted points")
+    threshold: float = setting(0.0, "logit above which a place is on the object")
+    sharpened: bool = setting(False, "whether the edges of masks are drawn to those of the image")
+    twice: bool = setting(False, "whether the masks that the prompted views have alone are prompts to all views")
 
 
 def sam2_decoder() -> MvSamConfig:

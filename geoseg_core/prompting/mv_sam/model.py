@@ -23,7 +23,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from geoseg_core.errors import BadConfig, BadInput
-from geoseg_core.instances.tiny.across import match_chances
+from geoseg_core.geometry.tiny.matching import coarse_logits
 from geoseg_core.layers.two_way import ChannelNorm, Mlp, TwoWay
 from geoseg_core.prompting.mv_sam.config import MvSamConfig
 from geoseg_core.prompting.mv_sam.guides import OTHER_MAPS, PLACE, GuidePlaces, GuidePoints, Guides
@@ -41,8 +41,8 @@ FIRST_LOGIT = -2.0
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """What tells which places of B scenes of V views are the same: descriptors (B, V, D, h, w), whose products are
-    logits, and the logit (B,) of a place that the other view does not show."""
+    """What tells which places of B scenes of V views are the same: the coarse descriptors (B, V, D, h, w) of the small
+    geometry network, and its logit (B,) of a place that the other view does not show."""
 
     descriptors: Tensor
     nowhere: Tensor
@@ -216,7 +216,7 @@ class MvSam(nn.Module):
     def _guided(self, prepared: Prepared, prompts: ScenePrompts, logits: Tensor) -> Tensor:
         """What guides add to logits (B, K, V, h, w)."""
         assert self.guides is not None and prepared.guided is not None
-        places = prepared.guided
+        places, prompts = prepared.guided, with_a_point(prompts)
         size = (places.looks.shape[-2], places.looks.shape[-1])
         columns, rows = (prompts.pixels // PLACE).unbind(-1)
         cell = (prompts.views * size[0] + rows) * size[1] + columns
@@ -294,6 +294,14 @@ class MvSam(nn.Module):
             raise BadInput("projections: expected those of all views for positions in the images, got none")
 
 
+def with_a_point(prompts: ScenePrompts) -> ScenePrompts:
+    """With one point of no kind, if there are no points."""
+    if prompts.kinds.shape[-1]:
+        return prompts
+    kinds, views = F.pad(prompts.kinds, (0, 1), value=NOTHING), F.pad(prompts.views, (0, 1))
+    return ScenePrompts(kinds, views, F.pad(prompts.pixels, (0, 0, 0, 1)), prompts.dense)
+
+
 @torch.no_grad()
 def carried(matching: Matching | None, masks: Tensor) -> Tensor:
     """Masks (B, K, V, h, w), positive inside, 0 in views that have none, as the other views match them: the chance that
@@ -309,7 +317,9 @@ def carried(matching: Matching | None, masks: Tensor) -> Tensor:
         others = [view for view in range(views) if view != source]
         if not others:
             break
-        chances = match_chances(said[:, others].flatten(1, 2), said[:, source], matching.nowhere)
+        asked = said[:, others].flatten(1, 2)
+        logits = coarse_logits(asked, matching.descriptors[:, source], matching.nowhere[:, None, None])
+        chances = logits.float().softmax(dim=-1)[..., :-1]
         shown = (chances.to(masks.dtype) @ inside[:, :, source].mT).mT  # (B, K, V' * N)
         maps = shown.unflatten(-1, (len(others), *size)).flatten(0, 1)
         larger = F.interpolate(maps, masks.shape[-2:], mode="bilinear", align_corners=False)

@@ -2,33 +2,21 @@
 encoder; sam2_prompter.py answers on those of any encoder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
 import torch
 
 from geoseg_core.geometry.encoder import EncodedScene
-from geoseg_core.geometry.network_input import Placement
 from geoseg_core.geometry.tiny.point_map import point_maps
 from geoseg_core.instances.tiny.finders import tiny_scene
 from geoseg_core.instances.tiny.model import InstanceInput
-from geoseg_core.prompting.mv_sam.asking import PromptedMasks, asked
-from geoseg_core.prompting.mv_sam.model import MvSam, Prepared
+from geoseg_core.prompting.mv_sam.asking import PromptableScene, PromptedMasks, asked
+from geoseg_core.prompting.mv_sam.model import MvSam
 from geoseg_core.prompting.mv_sam.tiny import TinyMvSam, TinyMvSamConfig
 from geoseg_core.prompts import Prompt
-from geoseg_core.views import FrameSet
 from geoseg_core.weights.chosen import stored_config
 from geoseg_core.weights.loading import load_checkpoint
-
-
-@dataclass(frozen=True, eq=False)
-class PromptableScene:
-    """A frame set that was embedded once, for all prompts on it."""
-
-    frames: FrameSet
-    placements: Sequence[Placement]
-    prepared: Prepared
 
 
 class Prompter(Protocol):
@@ -49,7 +37,7 @@ class Prompter(Protocol):
 
     def answer(self, scene: PromptableScene, prompts: Sequence[Prompt]) -> PromptedMasks:
         """The one object that the prompts ask for, in all views."""
-        return asked(self.decoder, scene.prepared, scene.placements, scene.frames.cameras, prompts)
+        return asked(self.decoder, scene, prompts)
 
 
 class TinyPrompter(Prompter):

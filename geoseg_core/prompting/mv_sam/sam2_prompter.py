@@ -20,9 +20,10 @@ from geoseg_core.geometry.alignment.similarity import nearest_rotation
 from geoseg_core.geometry.encoder import EncodedScene, ViewGeometry
 from geoseg_core.geometry.network_input import Placement
 from geoseg_core.geometry.tiny.point_map import PointMaps
+from geoseg_core.prompting.mv_sam.asking import PromptableScene
 from geoseg_core.prompting.mv_sam.config import MvSamConfig, sam2_decoder
 from geoseg_core.prompting.mv_sam.model import MvSam, SceneEmbedding
-from geoseg_core.prompting.mv_sam.prompter import PromptableScene, Prompter
+from geoseg_core.prompting.mv_sam.prompter import Prompter
 from geoseg_core.weights.chosen import stored_config
 from geoseg_core.weights.loading import load_checkpoint
 

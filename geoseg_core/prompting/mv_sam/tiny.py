@@ -21,7 +21,9 @@ class TinyMvSamConfig:
     """Sizes of the features and of the decoder."""
 
     features: TinyInstancesConfig = field(default_factory=TinyInstancesConfig)
-    decoder: MvSamConfig = field(default_factory=lambda: MvSamConfig(image=256, fine=73, guides=True))
+    decoder: MvSamConfig = field(default_factory=lambda: MvSamConfig(
+        image=256, fine=73, guides=True, threshold=1.0, sharpened=True, twice=True
+    ))  # fmt: skip
 
 
 class TinyMvSam(nn.Module):

@@ -29,7 +29,7 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "prompts.safetensors"
     torch.manual_seed(0)
     model = TinyMvSam()
-    torch.nn.init.constant_(model.decoder.first, 0.0)
+    torch.nn.init.constant_(model.decoder.first, model.config.decoder.threshold)
     save_file(model.state_dict(), path, config_metadata(model.config))
     return path
 

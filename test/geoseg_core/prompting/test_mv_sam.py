@@ -177,6 +177,17 @@ def test_a_mask_or_box_speaks_to_its_own_view_where_nobody_knows_which_places_ar
 
 
 @torch.no_grad()
+def test_a_box_needs_no_points(model):
+    dense = torch.zeros(1, 1, 3, 2, HEIGHT // 2, WIDTH // 2)
+    dense[:, :, 1, BOX] = 1
+    none = torch.zeros(1, 1, 0, dtype=torch.int64)
+    alone = model(embedding(), ScenePrompts(none, none, none[..., None].expand(-1, -1, -1, 2), dense))
+    nothing = torch.full((1, 1, 1), NOTHING)
+    padded = ScenePrompts(nothing, torch.zeros_like(nothing), torch.zeros(1, 1, 1, 2, dtype=torch.int64), dense)
+    assert torch.allclose(alone, model(embedding(), padded), atol=1e-5)
+
+
+@torch.no_grad()
 def test_points_without_a_place_leave_numbers_everywhere(model):
     scene = embedding()
     holes = scene.points.clone()

@@ -70,7 +70,7 @@ def pi3():
 def logits_of(prompter, scene, prompts):
     """Logits (V, h, w) of the object that prompts ask for."""
     given = prompter.embed(scene)
-    told = [marked_by(each, given.frames.index(each.camera), given.placements) for each in prompts]
+    told = [marked_by(each, given) for each in prompts]
     return decoded(prompter.decoder, given.prepared, told)
 
 
