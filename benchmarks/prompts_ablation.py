@@ -4,10 +4,10 @@
         [--data worlds:0-49 bags/tabletop] [--views 2 4 8 16]
 
 The rows are those of tables 3, 12 and 14 of MV-SAM (2026): confidence embeddings, where cells and points are, points
-brought to deviation 1, attention to one view or to all; then, which is not in the paper, whether a point also tells
-what the image is there. Settings, data, seed and steps are the same for all, and all begin with the features of the
-recipe. The complete decoder and that with full-view attention are also measured by the number of views of worlds, which
-are the first ones of the same scenes.
+brought to deviation 1, attention to one view or to all; then, which are not in the paper, whether a point also tells
+what the image is there, and guides. Settings, data, seed and steps are the same for all, and all begin with the
+features of the recipe. The complete decoder and that with full-view attention are also measured by the number of views
+of worlds, which are the first ones of the same scenes.
 
 RUNS holds the trainings, RUNS/VARIANT. What was interrupted goes on when the same command is given again, and what is
 finished is not trained again.
@@ -31,7 +31,9 @@ from geoseg_core.training.recipes.tiny_mv_sam import TinyMvSamRecipe
 from geoseg_core.weights.chosen import choose_weights
 
 COMPLETE, FULL = "complete", "full"
-VARIANTS = {
+# Guides are not in the paper, and tell by themselves some of what its parts do.
+PLAIN = "model.decoder.guides=false"
+VARIANTS: dict[str, tuple[str, ...]] = {
     COMPLETE: (),
     "no_confidence": ("model.decoder.low_share=0",),
     "two_d": ("model.decoder.positions=2d",),
@@ -39,6 +41,7 @@ VARIANTS = {
     "not_standardised": ("model.decoder.standardised=false",),
     FULL: ("model.decoder.attention=full",),
     "no_looks": ("model.decoder.looks=false",),
+    "guided": ("model.decoder.guides=true",),
 }
 TITLES = {
     COMPLETE: "complete: 3-D positions, single-view attention",
@@ -48,6 +51,7 @@ TITLES = {
     "not_standardised": "points not standardised",
     FULL: "full-view attention",
     "no_looks": "points tell their place alone",
+    "guided": "complete, with guides",
 }
 FIGURES = {
     "points_miou": ("points_10_2", "miou"),
@@ -123,7 +127,7 @@ def main() -> None:
     changes = [*arguments.changes, f"schedule.steps={arguments.steps}"]
     encoder = choose_weights(TinyMvSamRecipe().encoder).path
     runs = {
-        name: trained("tiny-mv-sam", TinyMvSamRecipe(), arguments.runs / name, [*changes, *VARIANTS[name]])
+        name: trained("tiny-mv-sam", TinyMvSamRecipe(), arguments.runs / name, [*changes, PLAIN, *VARIANTS[name]])
         for name in arguments.variants
     }
     trainings = {name: training_facts(path.parent) for name, path in runs.items()}
