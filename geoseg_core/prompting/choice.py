@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from geoseg_core.errors import BadConfig
 from geoseg_core.geometry.choice import CHOICES, GeometryConfig, device_named
-from geoseg_core.prompting.regions import AUTO, PromptConfig
+from geoseg_core.prompting.regions import PromptConfig
 from geoseg_core.weights.chosen import ChosenWeights, choose_weights
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def choose_prompter(config: PromptConfig, geometry: GeometryConfig, follows_mask
     method = config.method
     if method == "auto":
         usual = geometry.encoder == ENCODER and geometry.weights in ("", CHOICES[ENCODER].weights[0])
-        method = AUTO if usual and follows_masks else "regions"
+        method = "mv_sam" if usual and follows_masks else "regions"
     if method == "regions":
         return ChosenPrompter()
     if geometry.encoder != ENCODER:

@@ -18,8 +18,6 @@ from geoseg_core.instances.segmenter import Layout
 from geoseg_core.prompts import Prompt
 
 METHODS = ("auto", "mv_sam", "regions")
-# What `auto` is, where the encoder and what follows objects allow it.
-AUTO = "regions"
 REST = 0.2  # a negative point takes a whole thing away if this part of the mask is something else
 NEIGHBOURHOOD = 4  # pixels: how far a click may miss a thing
 
@@ -30,7 +28,7 @@ class PromptConfig:
 
     method: str = setting("auto", "how prompts are answered: in all views at once by MV-SAM (on the encoder tiny, "
                           "where a network carries masks), or as regions of one view (things of known depth, or like "
-                          "colours), which are carried into the others; auto: regions", choices=METHODS)  # fmt: skip
+                          "colours), which are carried into the others; auto: MV-SAM where it can be", choices=METHODS)  # fmt: skip
     weights: str = setting("tiny-mv-sam", "weights of MV-SAM by name (`geoseg weights list`) or file")
     colour_step: float = setting(6.0, "colour step (CIE Lab) that ends a region on a flat surface", "", 0.1, 100.0)
     colour_weight: float = setting(0.3, "cost of a colour step of 1 (CIE Lab) between points on one thing", "voxels",

@@ -149,11 +149,15 @@ def method_of(weights: dict[str, str], **values: object) -> str:
     return pipeline_of(weights, **values).prompts_by
 
 
-def test_regions_are_what_is_meant_unless_mv_sam_is_asked_for(weights: dict[str, str]) -> None:
-    for method in ("auto", "regions"):
+def test_auto_is_mv_sam_for_the_weights_that_it_was_trained_for_and_regions_elsewhere(weights: dict[str, str]) -> None:
+    for method in ("auto", "regions"):  # other weights of the encoder
         pipeline = pipeline_of(weights, **{"prompts.method": method})
         assert pipeline.prompt_weights is None and pipeline.prompts_by == "union_head"
     assert ScenePipeline(PipelineConfig()).prompts_by == "rgbd"
+    usual = {"tasks": ["cross_view", "prompts"], "geometry.encoder": "tiny"}
+    assert ScenePipeline(build(PipelineConfig, usual)).prompts_by == "mv_sam"
+    by_depth = usual | {"cross_view.method": "reprojection"}
+    assert ScenePipeline(build(PipelineConfig, by_depth)).prompts_by == "tiny"
 
 
 @pytest.mark.parametrize(
