@@ -28,7 +28,8 @@ class PromptConfig:
 
     method: str = setting("auto", "how prompts are answered: in all views at once by MV-SAM (on the encoder tiny, "
                           "where a network carries masks), or as regions of one view (things of known depth, or like "
-                          "colours), which are carried into the others; auto: MV-SAM where it can be", choices=METHODS)  # fmt: skip
+                          "colours), which are carried into the others; auto: MV-SAM where it can be",
+                          choices=METHODS)  # fmt: skip
     weights: str = setting("tiny-mv-sam", "weights of MV-SAM by name (`geoseg weights list`) or file")
     colour_step: float = setting(6.0, "colour step (CIE Lab) that ends a region on a flat surface", "", 0.1, 100.0)
     colour_weight: float = setting(0.3, "cost of a colour step of 1 (CIE Lab) between points on one thing", "voxels",
