@@ -11,5 +11,11 @@ RIM = (3, 8)
 def rim(mask: Tensor) -> Tensor:
     """(..., H, W) bool: what surrounds a mask (..., H, W) bool."""
     flat = mask.float().reshape(-1, 1, *mask.shape[-2:])
-    inner, outer = (F.max_pool2d(flat, 2 * far + 1, stride=1, padding=far) > 0 for far in RIM)
+    inner, outer = (grown(flat, far) > 0 for far in RIM)
     return (outer & ~inner).reshape(mask.shape)
+
+
+def grown(maps: Tensor, far: int) -> Tensor:
+    """The highest value of maps (B, 1, H, W) within `far` pixels each way: along rows, then along columns."""
+    along = F.max_pool2d(maps, (1, 2 * far + 1), stride=1, padding=(0, far))
+    return F.max_pool2d(along, (2 * far + 1, 1), stride=1, padding=(far, 0))
