@@ -4,8 +4,8 @@ The live nodes, bag evaluation and use from Python all call this one class.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from geoseg_core.instances.choice import choose_segmenter
 from geoseg_core.instances.segmenter import InstanceConfig
 from geoseg_core.instances.vocabulary.choice import choose_vocabulary, chosen
 from geoseg_core.moment import Moment
+from geoseg_core.prompting.budget import AnswerTimes
 from geoseg_core.prompting.places import click_at
 from geoseg_core.prompting.regions import PromptConfig
 from geoseg_core.prompts import TEXT_NEEDS_VOCABULARY, Prompt
@@ -70,7 +71,8 @@ class ScenePipeline:
         self._vocabulary = choose_vocabulary(config.instances.vocabulary, config.tasks)
         chosen = choose_follower(config.cross_view, config.geometry, config.prompts, self._segmenter)
         self._follower, self.head_weights, self.memory_weights = chosen.follower, chosen.weights, chosen.memory
-        self.prompt_weights = chosen.prompts
+        self._prompter, self.prompt_weights = chosen.prompts.prompter, chosen.prompts.weights
+        self.answer_times = AnswerTimes()
         self._same = SameThings()
         self._moment: Moment | None = None
 
@@ -124,20 +126,26 @@ class ScenePipeline:
         stage_ms["total"] = _since(started)
         return SceneResult(moment.scene.frames, masks, instances, events, moment.scene.scale, stage_ms)
 
-    def segment(self, prompt: Prompt) -> PromptResult:
+    def segment(self, prompt: Prompt, budget_s: float = 0.0) -> PromptResult:
         """Masks of the prompted object in every view of the newest set; nothing is remembered.
 
+        Args:
+            budget_s: with it, and MV-SAM, only as many views are answered as their usual time fits in, the prompted one
+                in any case; 0: all.
+
         Raises:
-            BadInput: no set has come yet, the prompt is outside its view, or it points at nothing.
+            BadInput: no set has come yet, the prompt is outside its view, or it points at nothing; a budget below 0.
             GeosegError: a text prompt without a vocabulary, or neither of the tasks prompts and cross_view.
         """
-        moment = self._answering()
-        return self._follower.segment(moment, self._pointing(moment, prompt))
+        return self._answered(prompt, budget_s, self._follower.segment)
 
-    def track_object(self, prompt: Prompt, object_id: int = 0, label: str = "") -> PromptResult:
+    def track_object(
+        self, prompt: Prompt, object_id: int = 0, label: str = "", budget_s: float = 0.0
+    ) -> PromptResult:
         """Follow the prompted object from the newest set on; with the id of a live one, correct it.
 
-        A prompt on a thing that is known already gives that thing's id.
+        A prompt on a thing that is known already gives that thing's id. Views that `budget_s` leaves out, as for
+        `segment`, are followed from the next set on.
 
         Raises:
             UnknownObject: no object is followed under `object_id`.
@@ -145,8 +153,10 @@ class ScenePipeline:
         """
         if object_id:
             self._check_followed(object_id)
-        moment = self._answering()
-        return self._follower.track(moment, self._pointing(moment, prompt), object_id, label)
+        track = self._follower.track
+        return self._answered(
+            prompt, budget_s, lambda moment, told, views: track(moment, told, object_id, label, views)
+        )
 
     def click_at(self, place: np.ndarray) -> Prompt:
         """A click on a place (3,) of the world, in the camera of the newest set that sees it.
@@ -258,6 +268,27 @@ class ScenePipeline:
         for label, longest in self._follower.sizes(moment):
             self._aligner.observe_size(label, longest)
 
+    def _answered(
+        self, prompt: Prompt, budget_s: float, ask: Callable[[Moment, Prompt, tuple[int, ...] | None], PromptResult]
+    ) -> PromptResult:
+        """The answer to a prompt in the views that a budget has time for, all of them without one or without MV-SAM."""
+        begun = time.perf_counter()
+        if not budget_s >= 0:
+            raise BadInput(f"budget_s: expected seconds, 0 for no budget, got {budget_s}")
+        moment = self._answering()
+        prompt = self._pointing(moment, prompt)
+        if self._prompter is None:
+            return replace(ask(moment, prompt, None), seconds=time.perf_counter() - begun)
+        frames, views = moment.scene.frames, None
+        prompted = frames.index(prompt.camera)
+        moment.promptable(self._prompter)
+        embedded = time.perf_counter()
+        if budget_s:
+            views = self.answer_times.views_within(begun + budget_s - embedded, prompted, len(frames.views))
+        result, ended = ask(moment, prompt, views), time.perf_counter()
+        self.answer_times.took(ended - embedded, len(frames.views if views is None else views))
+        return in_views(replace(result, seconds=ended - begun), views)
+
     def _answering(self) -> Moment:
         """The newest set, for a prompt."""
         if not {"prompts", "cross_view"} & set(self.config.tasks):
@@ -293,6 +324,16 @@ class ScenePipeline:
         known = [thing.object_id for thing in self.objects()]
         if object_id not in known:
             raise UnknownObject(object_id, known)
+
+
+def in_views(result: PromptResult, views: Sequence[int] | None) -> PromptResult:
+    """An answer without the views that were not asked."""
+    if views is None:
+        return result
+    frames = result.frames
+    not_asked = tuple(camera for view, camera in enumerate(frames.cameras) if view not in views)
+    kept = FrameSet(tuple(frames.views[view] for view in views), (*frames.missing, *not_asked))
+    return replace(result, frames=kept, views=tuple(result.views[view] for view in views), not_asked=not_asked)
 
 
 def _since(moment: float) -> float:

@@ -136,7 +136,8 @@ class InstanceResult:
 class PromptResult:
     """Answer to one prompted object: its mask in every view and its points and box in 3-D.
 
-    `frames` is the set that the prompt was answered on; `instance` is None where no 3-D was found.
+    `frames` is the set that the prompt was answered on; `instance` is None where no 3-D was found. `seconds` is what
+    computing took. Cameras of the set that a budget left no time for are `not_asked`, and missing in `frames`.
     """
 
     frames: FrameSet
@@ -145,6 +146,8 @@ class PromptResult:
     cloud: LabelledCloud
     instance: Instance | None
     scale: ScaleState
+    seconds: float = 0.0
+    not_asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

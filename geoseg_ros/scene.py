@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from rclpy.clock import Clock
@@ -9,7 +10,7 @@ from rclpy.clock import Clock
 from geoseg_core.errors import BadInput, GeosegError
 from geoseg_core.pipeline import ScenePipeline
 from geoseg_core.prompts import Prompt
-from geoseg_core.results import ScaleState, ScaleStatus
+from geoseg_core.results import PromptResult, ScaleState, ScaleStatus
 from geoseg_core.views import FrameSet
 from geoseg_ros import msg
 from geoseg_ros.camera_rig import CameraRig
@@ -18,6 +19,14 @@ from geoseg_ros.diagnostics import Statistics
 from geoseg_ros.frames import FrameBuilder
 from geoseg_ros.publishers import Outputs
 from geoseg_ros.worker import Arrival
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The answer to a prompt, and a line on how it was found."""
+
+    masks: msg.PromptMasks
+    words: str
 
 
 class Scene:
@@ -121,17 +130,23 @@ class Scene:
         newest = self._newest
         return () if newest is None else newest.cameras
 
-    def segment(self, prompt: Prompt, request_id: str) -> msg.PromptMasks | None:
+    def segment(self, prompt: Prompt, request_id: str) -> Answer | None:
         """Answer once; None while there is no set with the prompt's camera."""
         if prompt.camera not in self.cameras():
             return None
-        return self._outputs.answer(self.pipeline.segment(prompt), request_id)
+        return self._answer(self.pipeline.segment(prompt), request_id, 0.0)
 
-    def track(self, prompt: Prompt, object_id: int, label: str, request_id: str) -> msg.PromptMasks | None:
+    def track(
+        self, prompt: Prompt, object_id: int, label: str, request_id: str, budget_s: float = 0.0
+    ) -> Answer | None:
         """Follow from now on, or correct; None while there is no set with the prompt's camera."""
         if prompt.camera not in self.cameras():
             return None
-        return self._outputs.answer(self.pipeline.track_object(prompt, object_id, label), request_id)
+        return self._answer(self.pipeline.track_object(prompt, object_id, label, budget_s), request_id, budget_s)
+
+    def _answer(self, result: PromptResult, request_id: str, budget_s: float) -> Answer:
+        masks = self._outputs.answer(result, request_id)
+        return Answer(masks, answer_words(result, budget_s, self.pipeline.prompts_by == "mv_sam"))
 
     def click_at(self, point: np.ndarray, frame_id: str) -> Prompt | None:
         """A click on a point (3,) of a frame, in the camera that sees it; None while there is no set."""
@@ -174,3 +189,16 @@ class Scene:
             return action(path)
         except OSError as error:
             raise GeosegError(f"expected a file that can be used, got {path!r}: {error}") from error
+
+
+def answer_words(result: PromptResult, budget_s: float, is_applied: bool) -> str:
+    """In which views a prompt was answered; with a budget, how it was kept."""
+    answered = result.frames.cameras
+    if not budget_s:
+        return f"answered on {' '.join(answered)}"
+    took = f"in {result.seconds:.3g} s, over the budget of" if result.seconds > budget_s else "within"
+    views = f"{len(answered)} of {len(answered) + len(result.not_asked)} views"
+    words = f"answered in {views} {took} {budget_s:g} s: {', '.join(answered)}"
+    if result.not_asked:
+        words += f"; not asked: {', '.join(result.not_asked)}"
+    return words if is_applied else f"{words}; the budget was not applied: prompts are answered by regions"

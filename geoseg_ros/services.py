@@ -1,7 +1,7 @@
 """Services, the action, the topics of prompts. All are awaited, so that images come in while the model answers."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from geoseg_core.prompts import Prompt
 from geoseg_ros import action, conversions, msg, srv
 from geoseg_ros.parameters import NodeParameters
 from geoseg_ros.publishers import Outputs
-from geoseg_ros.scene import Scene
+from geoseg_ros.scene import Answer, Scene
 from geoseg_ros.sensor_messages import time_to_msg
 from geoseg_ros.worker import Request, Worker
 
@@ -90,7 +90,9 @@ class Services:
         request = self._request(attempt)
         return await self.worker.ask(request)
 
-    def _prompt_request(self, message: msg.Prompt, timeout_s: float, is_tracked: bool) -> Request:
+    def _prompt_request(
+        self, message: msg.Prompt, timeout_s: float, is_tracked: bool, budget_s: float = 0.0
+    ) -> Request:
         """The request for a prompt.
 
         Raises:
@@ -102,15 +104,16 @@ class Services:
                 f"prompt: expected a camera of {list(self._parameters.config.cameras)}, got {prompt.camera!r:.80}"
             )
         if is_tracked:
-            attempt = partial(self._scene.track, prompt, message.object_id, message.label, message.request_id)
+            object_id, label = message.object_id, message.label
+            attempt = partial(self._scene.track, prompt, object_id, label, message.request_id, budget_s)
         else:
             attempt = partial(self._scene.segment, prompt, message.request_id)
         return self._request(partial(self._publish_too, attempt), timeout_s, prompt.camera)
 
-    def _publish_too(self, attempt: Callable[[], msg.PromptMasks | None]) -> msg.PromptMasks | None:
+    def _publish_too(self, attempt: Callable[[], Answer | None]) -> Answer | None:
         answer = attempt()
         if answer is not None:
-            self._outputs.publish_answer(answer)
+            self._outputs.publish_answer(answer.masks)
         return answer
 
     async def _segment(self, request: Any, response: Any) -> Any:
@@ -124,8 +127,8 @@ class Services:
     async def _answer_service(self, request: Any, response: Any, is_tracked: bool) -> Any:
         try:
             asked = self._prompt_request(request.prompt, request.timeout_s, is_tracked)
-            response.result = await self.worker.ask(asked)
-            response.success, response.message = True, f"answered on {' '.join(response.result.cameras)}"
+            answer = await self.worker.ask(asked)
+            response.success, response.message, response.result = True, answer.words, answer.masks
         except GeosegError as error:
             response.message = str(error)
         return response
@@ -198,7 +201,7 @@ class Services:
             attempt = partial(self._publish_too, partial(self._clicked, pointed, request_id))
             await self._answer_openly(partial(self._request, attempt, camera=camera), request_id)
 
-    def _clicked(self, pointed: Callable[[], Prompt | None], request_id: str) -> msg.PromptMasks | None:
+    def _clicked(self, pointed: Callable[[], Prompt | None], request_id: str) -> Answer | None:
         prompt = pointed()
         if prompt is None:
             return None
@@ -219,10 +222,11 @@ class Services:
         result = action.AcquireObject.Result()
         key = bytes(goal.goal_id.uuid)
         try:
-            asked = self._prompt_request(goal.request.prompt, goal.request.timeout_s, is_tracked=True)
+            wanted = goal.request
+            asked = self._prompt_request(wanted.prompt, wanted.timeout_s, is_tracked=True, budget_s=wanted.budget_s)
             asked.waiting = partial(self._feedback, goal, "waiting_for_images", 0.1)
             self._goals[key] = asked
-            is_seen = goal.request.prompt.camera in self._scene.cameras()
+            is_seen = wanted.prompt.camera in self._scene.cameras()
             self._feedback(goal, "segmenting" if is_seen else "waiting_for_images", 0.1)
             answer = await self.worker.ask(asked)
         except GeosegError as error:
@@ -235,13 +239,16 @@ class Services:
             result.message = "cancelled"
             goal.canceled()
             return result
-        result.success, result.message, result.result = True, f"object {answer.object_id} is followed", answer
-        self._feedback(goal, "done", 1.0)
+        result.success, result.result = True, answer.masks
+        result.message = f"object {answer.masks.object_id} is followed, {answer.words}"
+        self._feedback(goal, "done", 1.0, answer.masks.cameras)
         goal.succeed()
         return result
 
-    def _feedback(self, goal: ServerGoalHandle, stage: str, progress: float) -> None:
-        cameras = list(self._scene.cameras())
+    def _feedback(
+        self, goal: ServerGoalHandle, stage: str, progress: float, cameras: Sequence[str] | None = None
+    ) -> None:
+        cameras = list(self._scene.cameras() if cameras is None else cameras)
         goal.publish_feedback(action.AcquireObject.Feedback(stage=stage, cameras=cameras, progress=progress))
 
     def _cancel(self, goal: ServerGoalHandle) -> CancelResponse:

@@ -13,7 +13,7 @@ from geoseg_core.cross_view.union_head.config import UnionTransferConfig
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.choice import CHOICES, GeometryConfig, device_named
 from geoseg_core.instances.segmenter import Segmenter
-from geoseg_core.prompting.choice import choose_prompter
+from geoseg_core.prompting.choice import ChosenPrompter, choose_prompter
 from geoseg_core.prompting.regions import PromptConfig
 from geoseg_core.weights.chosen import ChosenWeights, choose_weights
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ChosenFollower:
-    """What follows objects, its weights if it has any, those of its memory, and those of what answers prompts."""
+    """What follows objects, its weights if it has any, those of its memory, and what answers prompts."""
 
     follower: Follower
     weights: ChosenWeights | None = None
     memory: ChosenWeights | None = None
-    prompts: ChosenWeights | None = None
+    prompts: ChosenPrompter = ChosenPrompter()
 
 
 def choose_follower(
@@ -63,7 +63,7 @@ def choose_follower(
 
     chosen = choose_prompter(prompts, geometry, follows_masks=True)
     follower = MaskFollower(carrier, config.follow, segmenter.keeper.new_id, chosen.prompter)
-    return ChosenFollower(follower, weights, memory, chosen.weights)
+    return ChosenFollower(follower, weights, memory, chosen)
 
 
 def check_matching(method: str, encoder: str) -> None:

@@ -24,17 +24,22 @@ class TrackedObject:
 
 
 class Follower(Protocol):
-    """Answers prompts on the newest set and follows what was asked for. Ids come from the keeper of all instances."""
+    """Answers prompts on the newest set and follows what was asked for. Ids come from the keeper of all instances.
+
+    A prompt is answered in all views, or where MV-SAM answers in those of `views`: masks of the others are empty.
+    """
 
     method: str
 
     def masks(self, moment: Moment) -> tuple[ViewMasks, ...]:
         """All followed objects in every view of a new set."""
 
-    def segment(self, moment: Moment, prompt: Prompt) -> PromptResult:
+    def segment(self, moment: Moment, prompt: Prompt, views: Sequence[int] | None = None) -> PromptResult:
         """The prompted object in every view; nothing is remembered."""
 
-    def track(self, moment: Moment, prompt: Prompt, object_id: int, label: str) -> PromptResult:
+    def track(
+        self, moment: Moment, prompt: Prompt, object_id: int, label: str, views: Sequence[int] | None = None
+    ) -> PromptResult:
         """Follow the prompted object; correct the one of that id, if it is not 0."""
 
     def forget(self, object_id: int) -> None:

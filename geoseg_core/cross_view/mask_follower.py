@@ -75,17 +75,19 @@ class MaskFollower:
             for index, camera in enumerate(moment.scene.frames.cameras)
         )
 
-    def segment(self, moment: Moment, prompt: Prompt) -> PromptResult:
+    def segment(self, moment: Moment, prompt: Prompt, views: Sequence[int] | None = None) -> PromptResult:
         """The prompted object in every view; nothing is remembered."""
-        return self._result(moment, self._carried(moment, prompt), 0, "")
+        return self._result(moment, self._carried(moment, prompt, views=views), 0, "")
 
-    def track(self, moment: Moment, prompt: Prompt, object_id: int, label: str) -> PromptResult:
+    def track(
+        self, moment: Moment, prompt: Prompt, object_id: int, label: str, views: Sequence[int] | None = None
+    ) -> PromptResult:
         """Follow the prompted object, or correct a live one.
 
         A prompt on an object that is followed already gives that object's id, and marks it in one more view; a prompt
         on an instance gives the instance's id.
         """
-        now, transfer = self._now(moment), self._carried(moment, prompt, object_id)
+        now, transfer = self._now(moment), self._carried(moment, prompt, object_id, views)
         source, stamp_ns = moment.scene.frames.index(prompt.camera), moment.scene.frames.stamp_ns
         is_correction = bool(object_id)
         if is_correction:
@@ -291,7 +293,9 @@ class MaskFollower:
         views = moment.scene.views
         return [visibility(each.mask, thing.points, view) for each, view in zip(found, views, strict=True)]
 
-    def _carried(self, moment: Moment, prompt: Prompt, object_id: int = 0) -> TransferredMasks:
+    def _carried(
+        self, moment: Moment, prompt: Prompt, object_id: int = 0, views: Sequence[int] | None = None
+    ) -> TransferredMasks:
         """The prompted mask in every view; points alone correct the mask that the object has now."""
         scene = matched_scene(moment)
         source = scene.frames.index(prompt.camera)
@@ -299,10 +303,10 @@ class MaskFollower:
             prompt = replace(prompt, mask=self._now(moment)[object_id][source].mask)
         prompt.check(scene.frames)
         if self.prompter is not None and not prompt.has_mask:
-            return answered(moment, self.prompter, prompt)
+            return answered(moment, self.prompter, prompt, views)
         mask = image_mask(scene.frames.views[source].image, prompt)
         if self.prompter is not None:
-            return answered(moment, self.prompter, replace(prompt, mask=mask, box_px=None))
+            return answered(moment, self.prompter, replace(prompt, mask=mask, box_px=None), views)
         if len(scene.frames.views) > 1:
             return self.carrier.between_views(scene, source, mask[None])
         return TransferredMasks((mask[None],), np.array([[Visibility.VISIBLE]]), np.ones((1, 1)))
@@ -326,13 +330,15 @@ class MaskFollower:
         return PromptResult(scene.frames, object_id, views, cloud, measured, scene.scale)
 
 
-def answered(moment: Moment, prompter: "Prompter", prompt: Prompt) -> TransferredMasks:
-    """What a network finds for a prompt in every view.
+def answered(
+    moment: Moment, prompter: "Prompter", prompt: Prompt, asked: Sequence[int] | None = None
+) -> TransferredMasks:
+    """What a network finds for a prompt in every view, or in those that are asked.
 
     Raises:
         BadInput: nothing in the view that was prompted, or all of it.
     """
-    found = prompter.answer(moment.promptable(prompter), [prompt])
+    found = prompter.answer(moment.promptable(prompter), [prompt], asked)
     views, marked = moment.scene.views, found.masks[moment.scene.frames.index(prompt.camera)]
     if not marked.any() or marked.all():
         what = "all of the view" if marked.any() else "nothing there"

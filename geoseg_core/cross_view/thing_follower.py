@@ -26,7 +26,7 @@ from geoseg_core.results import PromptResult, ViewMasks
 
 
 class ThingFollower:
-    """Keeps the contract of `Follower`. Tracks live in the segmenter, flat things here."""
+    """Keeps the contract of `Follower`. Tracks live in the segmenter, flat things here. All views are answered."""
 
     method = "reprojection"
 
@@ -51,11 +51,13 @@ class ThingFollower:
             for index, camera in enumerate(layout.scene.frames.cameras)
         )
 
-    def segment(self, moment: Moment, prompt: Prompt) -> PromptResult:
+    def segment(self, moment: Moment, prompt: Prompt, views: Sequence[int] | None = None) -> PromptResult:
         """The prompted object in every view; nothing is remembered."""
         return self._result(moment.layout, self._answer(moment.layout, prompt), 0, "")
 
-    def track(self, moment: Moment, prompt: Prompt, object_id: int, label: str) -> PromptResult:
+    def track(
+        self, moment: Moment, prompt: Prompt, object_id: int, label: str, views: Sequence[int] | None = None
+    ) -> PromptResult:
         """Follow the prompted object, or correct a live one.
 
         A prompt on a thing that is known already gives that thing's id.

@@ -46,7 +46,7 @@ class ViewByView:
             if not any(each.positive.any() or each.mask is not None for each in here):
                 masks.append(np.zeros(place.source, bool))
                 continue
-            masks += answered_masks(decoder, given.of_view(view), here).masks
+            masks += answered_masks(decoder, given.of_views([view]), here).masks
         return masks
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from live import SMALL, live_node, values
+from rclpy.action import ActionClient
 from safetensors.torch import save_file
 from scenes import render_set, tabletop
 
@@ -14,7 +15,7 @@ from geoseg_core.cross_view.union_head.model import UnionHead
 from geoseg_core.prompts import Prompt
 from geoseg_core.training.recipes.union_head import tiny_head
 from geoseg_core.weights.chosen import config_metadata
-from geoseg_ros import msg, srv
+from geoseg_ros import action, msg, srv
 from geoseg_ros.conversions import masks_from_msg, prompt_result_from_msg, prompt_to_msg
 
 FRAMES, LABELS = render_set(tabletop(), size=SMALL, names=("ego", "exo_left"))
@@ -79,6 +80,26 @@ def test_all_weights_and_licences_are_told(live):
     told = values(live.status("pipeline"))
     assert told["prompt_weights"] == "tiny-mv-sam" and "Apache-2.0" in told["prompt_licence"]
     assert (told["weights"], told["head_weights"], told["head_licence"]) == ("tiny", "head", "for tests only")
+
+
+def test_acquire_keeps_to_its_budget_and_says_so(live):
+    client, feedback = ActionClient(live.bench.node, action.AcquireObject, "/geoseg/acquire_object"), []
+    live.spin_until(client.server_is_ready)
+    live.call(srv.Segment, "segment", prompt=marked())  # an answer that is timed
+    goal = action.AcquireObject.Goal(prompt=marked(), budget_s=1e-6)
+    sent = client.send_goal_async(goal, lambda message: feedback.append(message.feedback))
+    live.spin_until(sent.done)
+    done = sent.result().get_result_async()
+    live.spin_until(done.done)
+    result = done.result().result
+    assert result.success and result.message.startswith(f"object {result.result.object_id} is followed, "), result
+    assert "answered in 1 of 2 views in " in result.message
+    assert result.message.endswith("s, over the budget of 1e-06 s: ego; not asked: exo_left")
+    assert (list(result.result.cameras), list(result.result.missing_cameras)) == (["ego"], ["exo_left"])
+    assert set(prompt_result_from_msg(result.result).masks) == {"ego"} and feedback[-1].cameras == ["ego"]
+    live.spin_until(lambda: set(followed(live, result.result.object_id)) == {"ego", "exo_left"})
+    live.call(srv.ResetMemory, "reset_memory")
+    client.destroy()
 
 
 def test_empty_and_whole_masks_are_refused_and_nothing_is_lost(live):

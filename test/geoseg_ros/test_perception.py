@@ -255,6 +255,18 @@ def test_acquire_gives_feedback_and_the_object(live, acquire):
     live.call(srv.ResetMemory, "reset_memory")
 
 
+def test_acquire_says_where_a_budget_was_not_applied(live, acquire):
+    sent = acquire.send_goal_async(action.AcquireObject.Goal(prompt=prompt(live), budget_s=60.0))
+    live.spin_until(sent.done)
+    result = sent.result().get_result_async()
+    live.spin_until(result.done)
+    assert result.result().result.message.endswith(
+        "is followed, answered in 2 of 2 views within 60 s: ego, exo_left; the budget was not applied: prompts are "
+        "answered by regions"
+    )
+    live.call(srv.ResetMemory, "reset_memory")
+
+
 def only_exo(live):
     return lambda: live.cameras.publish(names=("exo_left",))
 

@@ -29,7 +29,7 @@ UNSEEN = -10.0
 @dataclass(frozen=True, eq=False)
 class PromptedMasks:
     """One object in all views: masks, per view (H, W) bool, and scores (V,), the mean chance of their pixels, or 1 for
-    a mask that was given."""
+    a mask that was given; an empty mask and 0 for a view that was not asked."""
 
     masks: tuple[np.ndarray, ...]
     scores: np.ndarray
@@ -55,18 +55,25 @@ class PromptableScene:
     placements: Sequence[Placement]
     prepared: Prepared
 
-    def of_view(self, view: int) -> "PromptableScene":
-        """One view alone."""
-        frames = replace(self.frames, views=(self.frames.views[view],))
-        return PromptableScene(frames, [self.placements[view]], self.prepared.of_view(view))
+    def of_views(self, views: Sequence[int]) -> "PromptableScene":
+        """Some views alone."""
+        frames = replace(self.frames, views=tuple(self.frames.views[view] for view in views))
+        placements = [self.placements[view] for view in views]
+        return PromptableScene(frames, placements, self.prepared.of_views(list(views)))
 
 
-def asked(decoder: MvSam, scene: PromptableScene, prompts: Sequence[Prompt]) -> PromptedMasks:
-    """The object that prompts in any views ask for, in all views of one scene."""
-    marked = [marked_by(prompt, scene) for prompt in prompts]
-    told = [with_mask_points(with_own_mask(decoder, scene, each)) for each in marked]
-    answer = answered_masks(decoder, scene, told)
-    masks, scores = list(answer.masks), answer.scores.copy()
+def asked(
+    decoder: MvSam, scene: PromptableScene, prompts: Sequence[Prompt], views: Sequence[int] | None = None
+) -> PromptedMasks:
+    """The object that prompts in any views ask for, in all views of one scene or in some, the prompted ones among them.
+    What is found in a view does not depend on which others are asked, unless each looks at all of them."""
+    some, order = (scene, range(len(scene.placements))) if views is None else (scene.of_views(views), views)
+    marked = [marked_by(prompt, some) for prompt in prompts]
+    told = [with_mask_points(with_own_mask(decoder, some, each)) for each in marked]
+    answer = answered_masks(decoder, some, told)
+    masks, scores = [np.zeros(view.size, bool) for view in scene.frames.views], np.zeros(len(scene.placements))
+    for view, mask, score in zip(order, answer.masks, answer.scores, strict=True):
+        masks[view], scores[view] = mask, score
     for prompt in prompts:
         if prompt.has_mask:
             view = scene.frames.index(prompt.camera)
@@ -111,7 +118,7 @@ def with_own_mask(decoder: MvSam, scene: PromptableScene, marked: Marked) -> Mar
     is_asked = marked.box is not None or (decoder.config.twice and marked.positive.any())
     if marked.mask is not None or not is_asked:
         return marked
-    alone = scene.of_view(marked.view)
+    alone = scene.of_views([marked.view])
     (found,) = answered_masks(decoder, alone, [replace(marked, view=0)]).masks
     mask = alone.placements[0].map_to_network(found.astype(np.uint8)) > 0
     if marked.box is not None:

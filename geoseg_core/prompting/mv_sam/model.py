@@ -69,12 +69,15 @@ class SceneEmbedding:
     projections: Tensor | None = None
     matching: Matching | None = None
 
-    def of_view(self, view: int) -> "SceneEmbedding":
-        """One view alone."""
-        some = slice(view, view + 1)
-        projections = None if self.projections is None else self.projections[:, some]
+    def of_views(self, views: list[int]) -> "SceneEmbedding":
+        """Some views alone."""
+        projections = None if self.projections is None else self.projections[:, views]
+        told = self.matching
+        matching = None if told is None else Matching(told.descriptors[:, views], told.nowhere)
         image, fine, points, confidence = self.image, self.fine, self.points, self.confidence
-        return SceneEmbedding(image[:, some], fine[:, some], points[:, some], confidence[:, some], projections)
+        return SceneEmbedding(
+            image[:, views], fine[:, views], points[:, views], confidence[:, views], projections, matching
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +109,11 @@ class Prepared:
     scene: SceneEmbedding
     guided: GuidePlaces | None = None
 
-    def of_view(self, view: int) -> "Prepared":
-        """One view alone, in the frame of all."""
-        some = slice(view, view + 1)
-        scene, guided = self.scene.of_view(view), self.guided and self.guided.of_view(view)
-        return Prepared(self.cells[:, some], self.codes[:, some], self.size, self.frame, scene, guided)
+    def of_views(self, views: list[int]) -> "Prepared":
+        """Some views alone, in the frame of all."""
+        scene, told = self.scene.of_views(views), self.guided
+        guided = None if told is None else GuidePlaces(*(each[:, views] for each in vars(told).values()))
+        return Prepared(self.cells[:, views], self.codes[:, views], self.size, self.frame, scene, guided)
 
 
 class MvSam(nn.Module):

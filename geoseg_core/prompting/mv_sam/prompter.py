@@ -35,9 +35,12 @@ class Prompter(Protocol):
             BadInput: a scene of an encoder that this was not made for.
         """
 
-    def answer(self, scene: PromptableScene, prompts: Sequence[Prompt]) -> PromptedMasks:
-        """The one object that the prompts ask for, in all views."""
-        return asked(self.decoder, scene, prompts)
+    def answer(
+        self, scene: PromptableScene, prompts: Sequence[Prompt], views: Sequence[int] | None = None
+    ) -> PromptedMasks:
+        """The one object that the prompts ask for, in all views or, for less time, in some, the prompted ones among
+        them."""
+        return asked(self.decoder, scene, prompts, views)
 
 
 class TinyPrompter(Prompter):

@@ -14,6 +14,7 @@ from geoseg_core.cross_view.union_head.model import UnionHead
 from geoseg_core.errors import BadConfig, BadInput
 from geoseg_core.geometry.tiny.model import TinyGeometry
 from geoseg_core.pipeline import PipelineConfig, ScenePipeline
+from geoseg_core.prompting.budget import AnswerTimes
 from geoseg_core.prompting.mv_sam.prompter import TinyPrompter
 from geoseg_core.prompting.session import PromptSession
 from geoseg_core.prompts import Prompt
@@ -143,6 +144,78 @@ def test_one_camera_alone_is_answered_too(weights: dict[str, str]) -> None:
 def test_the_whole_view_is_no_thing(pipeline: ScenePipeline) -> None:
     with pytest.raises(BadInput, match="found all of the view"):
         pipeline.segment(Prompt("ego", mask=np.ones(SIZE, bool)))
+
+
+def test_answers_that_were_timed_say_in_how_many_views_a_prompt_is_answered() -> None:
+    times = AnswerTimes()
+    assert times.views_within(0.001, prompted=2, count=4) == (0, 1, 2, 3)
+    times.took(0.2, views=2)
+    assert times.views_within(0.35, prompted=2, count=4) == (0, 1, 2)
+    assert times.views_within(0.25, prompted=0, count=4) == (0, 1)
+    assert times.views_within(0.25, prompted=3, count=4) == (0, 3)
+    assert times.views_within(-1.0, prompted=3, count=4) == (3,)
+    assert times.views_within(float("inf"), prompted=3, count=4) == (0, 1, 2, 3)
+    for _ in range(2):
+        times.took(0.3, views=1)
+    assert times.views_within(0.65, prompted=1, count=4) == (0, 1)
+
+
+CAMERAS = ("ego", "exo", "top", "side")
+
+
+def timed(pipeline: ScenePipeline) -> ScenePipeline:
+    """As if its answers took 1,000 s for each view."""
+    pipeline.answer_times = AnswerTimes()
+    pipeline.answer_times.took(4000.0, views=4)
+    return pipeline
+
+
+@pytest.mark.parametrize("prompt", [Prompt.click("top", 40, 45), Prompt("top", box_px=np.array([20.0, 20, 60, 60]))])
+def test_within_a_budget_the_prompted_view_and_the_first_others_are_answered_as_without_one(
+    weights: dict[str, str], prompt: Prompt
+) -> None:
+    pipeline = pipeline_of(weights)
+    pipeline.process(frames(cameras=CAMERAS))
+    usual = pipeline.segment(prompt)
+    assert usual.not_asked == () and usual.seconds > 0
+    for budget_s, answered in ((1.0, (2,)), (2500.0, (0, 2)), (3500.0, (0, 1, 2)), (1e9, (0, 1, 2, 3))):
+        told = timed(pipeline).segment(prompt, budget_s)
+        cameras = tuple(CAMERAS[view] for view in answered)
+        assert told.frames.cameras == tuple(view.camera for view in told.views) == cameras
+        assert told.not_asked == told.frames.missing == tuple(each for each in CAMERAS if each not in cameras)
+        for given, view in zip(told.views, answered, strict=True):
+            (mask,), (expected,) = given.masks, usual.views[view].masks
+            assert (mask.mask == expected.mask).all() and mask.score == pytest.approx(expected.score, abs=1e-5)
+
+
+def test_an_object_that_was_found_in_some_views_goes_on_in_all(weights: dict[str, str]) -> None:
+    pipeline = pipeline_of(weights, **{"cross_view.follow.least_score": 1e-6})
+    pipeline.process(frames(cameras=CAMERAS))
+    tracked = timed(pipeline).track_object(Prompt.click("exo", 40, 45), label="block", budget_s=1500.0)
+    assert tracked.frames.cameras == ("exo",) and tracked.not_asked == ("ego", "top", "side")
+    corrected = timed(pipeline).track_object(Prompt("ego", mask=RED), tracked.object_id, budget_s=2500.0)
+    assert corrected.object_id == tracked.object_id and corrected.frames.cameras == ("ego", "exo")
+    result = pipeline.process(frames(1, CAMERAS))
+    assert [[each.object_id for each in view.masks] for view in result.masks] == [[tracked.object_id]] * 4
+    assert all(view.masks[0].mask.any() for view in result.masks)
+
+
+def test_a_first_answer_is_timed_and_in_all_views(pipeline: ScenePipeline) -> None:
+    assert pipeline.segment(Prompt.click("ego", 30, 40), budget_s=1e-6).not_asked == ()
+    assert pipeline.segment(Prompt.click("ego", 30, 40), budget_s=1e-6).not_asked == ("exo", "top")
+
+
+@pytest.mark.parametrize("budget_s", [-1.0, float("nan")])
+def test_a_budget_that_is_no_time_is_refused(pipeline: ScenePipeline, budget_s: float) -> None:
+    with pytest.raises(BadInput, match="budget_s: expected seconds"):
+        pipeline.segment(Prompt.click("ego", 30, 40), budget_s)
+
+
+def test_regions_are_answered_in_all_views_whatever_the_budget(weights: dict[str, str]) -> None:
+    pipeline = pipeline_of(weights, **{"prompts.method": "regions"})
+    pipeline.process(frames())
+    told = pipeline.segment(Prompt("ego", mask=RED), budget_s=1e-6)
+    assert told.not_asked == () and len(told.views) == 3 and told.seconds > 1e-6
 
 
 def method_of(weights: dict[str, str], **values: object) -> str:
