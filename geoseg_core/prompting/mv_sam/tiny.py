@@ -54,5 +54,5 @@ class TinyMvSam(nn.Module):
         features = self.features.features(given)
         grid = torch.Size(each // TOKEN for each in maps.confidence.shape[2:])
         image = features.tokens.mT.unflatten(-1, grid).float()
-        matching = Matching(given.coarse.float(), given.nowhere)
+        matching = Matching(given.coarse.float(), given.nowhere.float())
         return SceneEmbedding(image, features.drawn.float(), maps.points, maps.confidence, maps.projections, matching)

@@ -23,6 +23,12 @@ def test_a_mask_ends_where_the_colours_change():
     assert (sharpened(given, half()) > 0)[120].argmax() == 160
 
 
+def test_in_a_large_image_too():
+    given = ramp((720, 960), 470.0)
+    assert (given > 0)[300].argmax() == 471
+    assert ((sharpened(given, half((720, 960), 475)) > 0)[100:600].argmax(axis=1) == 475).all()
+
+
 def test_without_an_edge_the_mask_stays():
     given = ramp()
     flat = np.full((240, 320, 3), 90, np.uint8)
