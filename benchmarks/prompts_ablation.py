@@ -69,7 +69,8 @@ def measured(
     data = command.open_data(command_arguments(words, arguments.sets), variation)
     encode = seeing(measuring.open_encoder(f"tiny={encoder}", arguments.device))
     methods = {name: command.open_method(f"{command.MV_SAM}={path}", arguments.device) for name, path in runs.items()}
-    config, rows = build(PromptsEvaluationConfig, {"things": arguments.things}), []
+    asked = {"things": arguments.things, "kinds": tuple(dict.fromkeys(kind for kind, _ in FIGURES.values()))}
+    config, rows = build(PromptsEvaluationConfig, asked), []
     for count in counts or (0,):
         shown = command.seen_by(data, variation, count).shown(data.name)
         scores = evaluate_prompts([Group(encode, methods)], shown, config, data.no_things)

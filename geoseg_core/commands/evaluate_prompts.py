@@ -29,6 +29,7 @@ from geoseg_core.evaluation.plots import write_curves
 from geoseg_core.evaluation.prompt_baselines import ViewByView
 from geoseg_core.evaluation.prompt_regions import carried, grown
 from geoseg_core.evaluation.prompts_evaluator import (
+    KINDS,
     Answer,
     Answered,
     Group,
@@ -95,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measuring.add_data_arguments(parser, "out/prompts")
     evaluate_instances.add_scene_arguments(parser)
     parser.add_argument("--things", type=int, default=0, metavar="N", help="prompt the N largest things of a set (all)")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="kinds of prompts (all)")
     parser.add_argument("--least-px", type=int, default=64, metavar="N", help="pixels of a thing in a view that counts")
     usual = evaluate_instances.VIEWS
     parser.add_argument("--views", metavar="N,...", help=f"views of a scene ({usual}; of a bag all; "
@@ -112,7 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         BadInput: the data or weights cannot be read; BadConfig: an unknown method or encoder, or a bad value.
     """
-    config = build(PromptsEvaluationConfig, {"things": arguments.things, "least_px": arguments.least_px})
+    asked = {"things": arguments.things, "least_px": arguments.least_px, "kinds": tuple(arguments.kinds)}
+    config = build(PromptsEvaluationConfig, asked)
     given = {name: getattr(arguments, name) for name in OPTIONS}
     variation = Variation({name: tuple(words.split(",")) for name, words in given.items() if words})
     data = open_data(arguments, variation)

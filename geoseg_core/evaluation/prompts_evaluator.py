@@ -51,6 +51,8 @@ class PromptsEvaluationConfig:
 
     least_px: int = setting(64, "pixels of a thing in a view that counts", "px", 1)
     things: int = setting(0, "things of a set that are prompted, those with the most pixels; 0: all", low=0)
+    kinds: tuple[str, ...] = setting(KINDS, "kinds of prompts that are given; benchmarks that say where to point have "
+                                     "their own", choices=KINDS)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +116,8 @@ class Answered:
 class PromptsScore:
     """Collects answers; `report` gives the figures of each kind of prompt."""
 
-    def __init__(self, least_px: int) -> None:
-        self.least_px = least_px
+    def __init__(self, least_px: int, kinds: Sequence[str] = KINDS) -> None:
+        self.least_px, self.kinds = least_px, kinds
         self.embed_s: list[float] = []
         self.click_s: list[float] = []
         self.refusals: list[str] = []
@@ -144,7 +146,7 @@ class PromptsScore:
         """Prompt the things of a sample by their true masks (V, H, W) in all ways, and count the answers."""
         frames, answers = images_only(sample), []
         for thing, truth in truths.items():
-            for kind in (MARKED,) if isinstance(sample, MarkedSample) else KINDS:
+            for kind in (MARKED,) if isinstance(sample, MarkedSample) else self.kinds:
                 start = time.perf_counter()
                 try:
                     found = prompted(kind, sample, frames, truth, answer, thing)
@@ -191,7 +193,7 @@ def evaluate_prompts(
     Raises:
         BadInput: a sample without instance ids.
     """
-    scores = {name: PromptsScore(config.least_px) for group in groups for name in group.methods}
+    scores = {name: PromptsScore(config.least_px, config.kinds) for group in groups for name in group.methods}
     for sample in samples:
         truths = true_masks(sample, config, no_things)
         for group in groups:

@@ -1,5 +1,7 @@
 """Prompts against the truth: what is asked, and figures computed by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,12 @@ def test_what_knows_the_truth_gets_all_and_what_finds_nothing_gets_none():
     assert reports["refusing"]["refused"] == 10 and reports["knowing"]["refused"] == 0
     assert reports["knowing"]["click_s_median"] >= 0
     assert [(name, len(answers)) for name, _, answers in drawn] == [(name, 10) for name in methods]
+
+
+def test_only_the_kinds_are_given_that_are_asked_for():
+    config = replace(CONFIG, kinds=("mask", "one_click"))
+    report = evaluate_prompts([Group(Scene, {"knowing": knowing})], [sample()], config)["knowing"].report()
+    assert set(KINDS) & set(report) == {"mask", "one_click"}
 
 
 def test_a_set_that_an_encoder_or_a_method_refuses_counts_as_nothing_found_by_it_alone():
