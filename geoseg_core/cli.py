@@ -12,6 +12,7 @@ from geoseg_core.errors import GeosegError
 
 COMMANDS = {
     "bringup": ("geoseg_ros.commands.bringup", "start the perception nodes in one process"),
+    "doctor": ("geoseg_ros.commands.doctor", "look for what keeps geoseg from working here, and say what to do"),
     "replay": ("geoseg_ros.commands.replay", "publish a bag on its own topics, with /clock"),
     "record": ("geoseg_ros.commands.record", "record camera topics, tf and ground truth into a bag"),
     "rig": ("geoseg_ros.commands.rig", "publish the simulated MuJoCo workplace"),

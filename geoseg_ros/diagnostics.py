@@ -106,10 +106,10 @@ def diagnostics_to_msg(
     """One status for the pipeline, one for the connections, one for each camera."""
     percentiles, counts, missing = statistics.percentiles(), synchronizer.counts, synchronizer.missing()
     cameras = [
-        _camera_status(camera, config, statistics, counts, percentiles, camera in missing) for camera in config.cameras
+        camera_status(camera, config, statistics, counts, percentiles, camera in missing) for camera in config.cameras
     ]
     pipeline = _pipeline_status(config, statistics, counts, percentiles)
-    return DiagnosticArray(header=header, status=[pipeline, _connection_status(statistics), *cameras])
+    return DiagnosticArray(header=header, status=[pipeline, connection_status(statistics), *cameras])
 
 
 def _pipeline_status(
@@ -164,13 +164,14 @@ def _gpu_memory_mb() -> float:
     return torch.cuda.memory_reserved() / 1e6 if torch is not None and torch.cuda.is_available() else 0.0
 
 
-def _connection_status(statistics: Statistics) -> DiagnosticStatus:
+def connection_status(statistics: Statistics) -> DiagnosticStatus:
+    """Which peers nothing comes from or goes to, since their quality of service does not fit."""
     peers = sorted(statistics.incompatible)
     words = f"incompatible QoS: {'; '.join(peers)}" if peers else "all peers have compatible QoS"
     return _status("connections", WARN if peers else OK, words, {"incompatible": len(peers)})
 
 
-def _camera_status(
+def camera_status(
     camera: str,
     config: NodeConfig,
     statistics: Statistics,
@@ -178,6 +179,7 @@ def _camera_status(
     percentiles: dict[str, tuple[float, float]],
     is_left_out: bool,
 ) -> DiagnosticStatus:
+    """What came of a camera, and what became of it."""
     heard_s = statistics.heard_s.get(camera)
     silent_s = time.monotonic() - (statistics.started_s if heard_s is None else heard_s)
     level, words = OK, "receiving"
