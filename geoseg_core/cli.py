@@ -7,6 +7,7 @@ import argparse
 import importlib
 import os
 import sys
+from typing import TextIO
 
 from geoseg_core.errors import GeosegError
 
@@ -57,16 +58,19 @@ def main(arguments: list[str] | None = None) -> int:
     except GeosegError as error:
         print(f"geoseg {parsed.command}: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # who read what it says, such as `head`, has enough
+        return 1
     finally:
-        _let_go_of_closed_stderr()
+        _let_go_of_closed(sys.stdout)
+        _let_go_of_closed(sys.stderr)
 
 
-def _let_go_of_closed_stderr() -> None:
-    """What a closed terminal did not take would be written again at the end, and Python then exits with 120."""
+def _let_go_of_closed(stream: TextIO) -> None:
+    """What nobody took would be written again at the end, and Python then exits with 120."""
     try:
-        sys.stderr.flush()
+        stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

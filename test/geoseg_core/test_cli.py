@@ -1,6 +1,7 @@
 """The `geoseg` command as it is typed."""
 
 import importlib
+import os
 import subprocess
 import sys
 
@@ -47,3 +48,14 @@ def test_without_ros_its_commands_say_so(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(importlib, "import_module", missing)
     assert cli.main(["bringup"]) == 1
     assert "needs ROS 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["weights", "list"], ["config"]])
+def test_a_reader_that_has_enough_ends_a_command_quietly(words: list[str]) -> None:
+    ours, closed = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [sys.executable, "-m", "geoseg_core.cli", *words], stdout=closed, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(closed)
+    assert (done.returncode, done.stderr) in ((0, b""), (1, b""))
