@@ -3,6 +3,7 @@
 ROS parameters, the YAML files in config/ and docs/parameters.md are generated from here.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
@@ -29,7 +30,7 @@ class Setting:
             BadConfig: wrong type, out of range, or none of the choices.
         """
         wanted = type(self.default)
-        if wanted is float and type(value) is int:
+        if wanted is float and type(value) is int and abs(value) <= sys.float_info.max:
             value = float(value)
         if wanted is tuple and isinstance(value, (list, tuple)):
             value = tuple(value)

@@ -30,9 +30,13 @@ def decode_mask(counts: np.ndarray, height: int, width: int) -> np.ndarray:
     Raises:
         BadInput: the counts do not sum to H * W.
     """
-    counts = np.asarray(counts, np.int64)
-    if counts.ndim != 1 or (counts < 0).any() or int(counts.sum()) != height * width:
-        raise BadInput(f"mask: expected run lengths that sum to {height} * {width}, got a sum of {counts.sum()}")
+    counts = np.asarray(counts)
+    # A sum of larger ones may wrap around and come out right; np.repeat then writes where it must not.
+    fits = counts.ndim == 1 and ((counts >= 0) & (counts <= height * width)).all()
+    if not fits or int(counts.sum()) != height * width:
+        found = str(counts[:20].tolist())[:80]
+        raise BadInput(f"mask: expected run lengths that sum to {height} * {width}, got {counts.size}: {found}")
+    counts = counts.astype(np.int64)
     values = np.arange(counts.size) % 2 == 1
     return np.repeat(values, counts).reshape(width, height).T
 
@@ -46,7 +50,7 @@ def decode_coco(segmentation: Any) -> np.ndarray:
     try:
         height, width = (int(each) for each in segmentation["size"])
         counts = segmentation["counts"]
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise BadInput(
             f'mask: expected {{"size": [H, W], "counts": ...}}, got {str(segmentation)[:80]!r} ({error!r:.80})'
         ) from error

@@ -4,6 +4,8 @@ Messages are filled from packed bytes (array.array), never from lists of numbers
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeVar
 
 import numpy as np
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
@@ -43,11 +45,21 @@ FIELD_DTYPES = {
     PointField.INT8: "i1", PointField.UINT8: "u1", PointField.INT16: "i2", PointField.UINT16: "u2",
     PointField.INT32: "i4", PointField.UINT32: "u4", PointField.FLOAT32: "f4", PointField.FLOAT64: "f8",
 }  # fmt: skip
+Member = TypeVar("Member", bound=IntEnum)
 
 
 def metric_frame(world_frame: str, scale: results.ScaleState) -> str:
     """The frame for lengths of this scale: what is not known in metres never goes into a metric frame."""
     return f"{world_frame}_unscaled" if scale.status == results.ScaleStatus.UNKNOWN else world_frame
+
+
+def _member(kind: type[Member], number: int) -> Member:
+    try:
+        return kind(number)
+    except ValueError as error:
+        raise BadInput(
+            f"{kind.__name__}: expected a number from 0 to {len(kind) - 1}, got {number}; is the sender a newer geoseg?"
+        ) from error
 
 
 # Masks
@@ -103,17 +115,17 @@ def masks_from_msg(
     """masks[camera][object_id], each with `.mask` (H, W) bool, `.score`, `.visibility`, `.label` and `.agreement`.
 
     Raises:
-        BadInput: run lengths that do not fill the image.
+        BadInput: run lengths that do not fill the image, or a visibility or agreement that nobody knows.
     """
     views = [message] if isinstance(message, msg.ViewMasks) else message.views
     return {view.camera: {each.object_id: _mask_from_msg(each, view) for each in view.masks} for view in views}
 
 
 def _mask_from_msg(each: msg.ObjectMask, view: msg.ViewMasks) -> results.ObjectMask:
-    if view.height * view.width > MAX_PIXELS:
-        raise BadInput(f"masks: expected at most {MAX_PIXELS} pixels, got {view.width}x{view.height}")
+    if not 0 < view.height * view.width <= MAX_PIXELS:
+        raise BadInput(f"masks: expected 1 to {MAX_PIXELS} pixels, got {view.width}x{view.height}")
     mask = decode_mask(np.frombuffer(each.counts, np.uint32), view.height, view.width)
-    visibility, agreement = results.Visibility(each.visibility), results.Agreement(each.agreement)
+    visibility, agreement = _member(results.Visibility, each.visibility), _member(results.Agreement, each.agreement)
     return results.ObjectMask(each.object_id, mask, each.score, visibility, each.label, agreement)
 
 
@@ -175,7 +187,12 @@ def scale_to_msg(scale: results.ScaleState) -> msg.ScaleState:
 
 
 def scale_from_msg(scale: msg.ScaleState) -> results.ScaleState:
-    return results.ScaleState(results.ScaleStatus(scale.state), scale.source, scale.standard_deviation)
+    """How far the unit of length can be trusted.
+
+    Raises:
+        BadInput: a state that nobody knows.
+    """
+    return results.ScaleState(_member(results.ScaleStatus, scale.state), scale.source, scale.standard_deviation)
 
 
 def instance_to_msg(each: results.Instance) -> msg.Instance:
@@ -323,7 +340,7 @@ def prompt_result_from_msg(message: msg.PromptMasks) -> PromptAnswer:
     """What a prompt was answered with.
 
     Raises:
-        BadInput: the prompt was refused; the message says why.
+        BadInput: the prompt was refused; the message says why. Or the answer is damaged.
     """
     if message.error:
         raise BadInput(message.error)
@@ -343,6 +360,11 @@ def event_to_msg(event: results.ObjectEvent, world_frame: str) -> msg.ObjectEven
 
 
 def event_from_msg(message: msg.ObjectEvent) -> results.ObjectEvent:
+    """What happened to an object's identity.
+
+    Raises:
+        BadInput: a kind that nobody knows.
+    """
     stamp_ns = time_from_msg(message.header.stamp)
-    kind = results.EventKind(message.kind)
+    kind = _member(results.EventKind, message.kind)
     return results.ObjectEvent(kind, message.object_id, stamp_ns, message.reason, tuple(message.related_ids))

@@ -75,5 +75,5 @@ def stored_calibration(path: Path) -> Calibration:
     try:
         values = json.loads(text)
         return Calibration(tuple(values["expected"]), tuple(values["reached"]))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadInput(f"{path}: expected a calibration in its metadata, got {text!r:.80} ({error})") from error

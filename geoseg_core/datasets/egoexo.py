@@ -94,8 +94,9 @@ def open_take(folder: Path, views: int) -> Take:
     """
     path = folder / "annotation.json"
     masks = read_json(path).get("masks")
-    if not isinstance(masks, dict) or not all(isinstance(each, dict) for each in masks.values()):
-        raise BadInput(f"{path}: expected masks by object, camera and frame, got {type(masks).__name__}")
+    levels = [masks, *_within(masks), *(frames for cameras in _within(masks) for frames in _within(cameras))]
+    if not all(isinstance(each, dict) for each in levels):
+        raise BadInput(f"{path}: expected masks by object, camera and frame, got {str(masks):.80}")
     ego = sorted({camera for cameras in masks.values() for camera in cameras if EGO in camera.lower()})
     if len(ego) != 1:
         raise BadInput(f"{path}: expected one camera with {EGO!r} in its name, got {ego}")
@@ -107,6 +108,10 @@ def open_take(folder: Path, views: int) -> Take:
     if not usable:
         raise BadInput(f"{path}: expected a frame with an object in {ego[0]} and {views - 1} other views, got none")
     return Take(folder, ego[0], masks, sorted(usable, key=lambda pair: int(pair[0])))
+
+
+def _within(level: Any) -> list[Any]:
+    return list(level.values()) if isinstance(level, dict) else []
 
 
 def _mask(entry: Any, folder: Path, name: str, camera: str, frame: str) -> np.ndarray:

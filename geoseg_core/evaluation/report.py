@@ -72,25 +72,25 @@ def read_report(path: Path) -> dict[str, Any]:
         BadInput: no such file, no JSON, or not a report of this format.
     """
     try:
-        report = json.loads(path.read_text())
+        report = json.loads(path.read_text(), parse_int=float)  # a whole number may be too large for a float
     except OSError as error:
         raise BadInput(f"report {path}: expected a readable file, got {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"report {path}: expected JSON, got {error}") from error
     if not isinstance(report, dict) or report.get("format") != FORMAT:
         raise BadInput(f'report {path}: expected a JSON object with "format": {FORMAT}; write it with geoseg evaluate')
     return report
 
 
-def figures(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def figures(report: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """All numbers of a report with their dotted keys; the machine and the format are left out."""
-    for key, value in report.items():
-        if not prefix and key in ("machine", "format"):
-            continue
+    waiting = [(key, value) for key, value in report.items() if key not in ("machine", "format")][::-1]
+    while waiting:
+        key, value = waiting.pop()
         if isinstance(value, Mapping):
-            yield from figures(value, f"{prefix}{key}.")
+            waiting += [(f"{key}.{inner}", each) for inner, each in value.items()][::-1]
         elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            yield f"{prefix}{key}", float(value)
+            yield key, float(value)
 
 
 @dataclass(frozen=True)

@@ -187,9 +187,9 @@ class MemoryBank:
         """A bank as it was saved, within this configuration's budget.
 
         Raises:
-            BadInput: no such file.
+            BadInput: no such file, or memories that do not fit their grid or each other.
         """
-        bank = cls(config)
+        bank, widths = cls(config), set()
         try:
             with safe_open(path, framework="pt") as file:
                 words = file.metadata() or {}
@@ -200,9 +200,14 @@ class MemoryBank:
                     frame, prompted, rows, columns, view = words[key].split(" ", 4)
                     spatial, pointer = file.get_tensor(f"{key}.spatial"), file.get_tensor(f"{key}.pointer")
                     grid = (int(rows), int(columns))
+                    widths.add((spatial.shape[1:], pointer.shape))
+                    fits = spatial.ndim == 2 and pointer.ndim == 1 and len(spatial) == grid[0] * grid[1]
+                    if not fits or len(widths) > 1:
+                        found = f"{tuple(spatial.shape)} and {tuple(pointer.shape)} on {grid}"
+                        raise BadInput(f"{path}: expected memories (P, M) and (C,) of one M, C on P cells, got {found}")
                     bank.add(object_id, Memory(view, int(frame), prompted == "1", spatial, pointer, grid))
-        except (OSError, ValueError, SafetensorError) as error:
-            raise BadInput(f"{path}: expected a saved memory bank, got {error}") from error
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise BadInput(f"{path}: expected a saved memory bank, got {error!r}") from error
         return bank
 
     def _within_counts(self, memories: list[Memory], view: str) -> list[Memory]:

@@ -36,3 +36,8 @@ def test_decoding_gives_the_mask_back(mask):
 def test_counts_that_do_not_fill_the_image_are_refused(counts):
     with pytest.raises(BadInput, match="sum to 2 \\* 2"):
         decode_mask(np.array(counts, np.uint32), 2, 2)
+
+
+def test_counts_whose_sum_wraps_around_are_refused():
+    with pytest.raises(BadInput, match="sum to 2 \\* 2"):
+        decode_mask(np.array([2**63 - 1, 2**63 - 1, 6]), 2, 2)

@@ -81,9 +81,22 @@ def test_masks_come_back_with_their_boxes(mask):
 
 
 def test_masks_that_lie_about_their_size_are_refused():
-    lying = msg.ViewMasks(camera="ego", height=100_000, width=100_000, masks=[msg.ObjectMask(counts=[1])])
-    with pytest.raises(BadInput, match="expected at most"):
-        conversions.masks_from_msg(lying)
+    for height, width, counts in ((100_000, 100_000, [1]), (0, 2**32 - 1, [])):
+        lying = msg.ViewMasks(camera="ego", height=height, width=width, masks=[msg.ObjectMask(counts=counts)])
+        with pytest.raises(BadInput, match="expected 1 to"):
+            conversions.masks_from_msg(lying)
+
+
+def test_numbers_that_a_newer_sender_may_know_are_refused():
+    masks = {"camera": "ego", "height": 2, "width": 2}
+    mask = {"counts": [4]}
+    for made in (msg.ObjectMask(**mask, visibility=9), msg.ObjectMask(**mask, agreement=9)):
+        with pytest.raises(BadInput, match="expected a number from 0 to 2, got 9"):
+            conversions.masks_from_msg(msg.ViewMasks(**masks, masks=[made]))
+    with pytest.raises(BadInput, match="ScaleStatus: expected a number from 0 to 2, got 9"):
+        conversions.scale_from_msg(msg.ScaleState(state=9))
+    with pytest.raises(BadInput, match="EventKind: expected a number from 0 to 3, got 9"):
+        conversions.event_from_msg(msg.ObjectEvent(kind=9))
 
 
 def test_a_cloud_comes_back_packed_in_24_bytes_a_point():

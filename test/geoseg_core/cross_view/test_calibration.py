@@ -51,7 +51,8 @@ def test_it_lives_in_the_file_of_the_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", '{"expected": [0, 1]}', '{"expected": [1, 0], "reached": [0, 1]}',
                                   '{"expected": [0, 1], "reached": [0, 2]}', '{"expected": "ab", "reached": "ab"}',
-                                  '{"expected": [0, 0.5, 1], "reached": [0, 1]}'])  # fmt: skip
+                                  '{"expected": [0, 0.5, 1], "reached": [0, 1]}',
+                                  f'{{"expected": [0, 1{"0" * 400}], "reached": [0, 1]}}'])  # fmt: skip
 def test_what_is_no_calibration_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "head.safetensors"
     save_file({"a": torch.zeros(1)}, path, {"calibration": text})

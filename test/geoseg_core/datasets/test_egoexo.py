@@ -57,16 +57,17 @@ def test_bad_takes_are_named_and_passed_over(tmp_path):
     (write_take(tmp_path, "cut") / "annotation.json").write_text('{"masks": ')
     (write_take(tmp_path, "blind") / "annotation.json").write_text('{"masks": {"a": {"cam01": {"30": {}}}}}')
     (write_take(tmp_path, "odd") / "annotation.json").write_text('{"masks": []}')
+    (write_take(tmp_path, "flat") / "annotation.json").write_text('{"masks": {"a": {"aria": {"30": {}}, "cam01": 0}}}')
     write_take(tmp_path, "alone", exo=())
-    write_split(tmp_path, train=["good", "damaged", "cut", "blind", "odd", "alone", "missing"])
+    write_split(tmp_path, train=["good", "damaged", "cut", "blind", "odd", "flat", "alone", "missing"])
     samples = EgoExoSamples(tmp_path, SMALL)
     assert len(samples) == 2
     assert all("good" in samples[index].source for index in range(2))
-    assert set(samples.faults) == {"damaged", "cut", "blind", "odd", "alone", "missing"}
+    assert set(samples.faults) == {"damaged", "cut", "blind", "odd", "flat", "alone", "missing"}
     assert "'bike_0', aria01_214-1, frame 30: mask" in samples.faults["damaged"]
     assert "expected JSON" in samples.faults["cut"]
     assert "one camera with 'aria'" in samples.faults["blind"]
-    assert "expected masks by object" in samples.faults["odd"]
+    assert all("expected masks by object" in samples.faults[name] for name in ("odd", "flat"))
     assert "1 other views, got none" in samples.faults["alone"]
     assert "annotation.json: expected JSON with a dict, got No such file" in samples.faults["missing"]
 

@@ -48,6 +48,10 @@ def test_any_text_is_a_mask_or_refused(text):
     [
         (None, "expected .*size"),
         ({"size": [3]}, "expected .*size"),
+        ({"size": [float("inf"), 3], "counts": []}, "expected .*size"),
+        ({"size": [2, 2], "counts": [2**64 + 4]}, "sum to 2"),
+        # Their sum is 4, modulo 2 ** 64.
+        ({"size": [2, 2], "counts": [2**62, 2**62, 2**62, 2**62, 4]}, "sum to 2"),
         ({"size": [3, 3], "counts": 7}, "as text or as a list"),
         ({"size": [3, 3], "counts": ["1"]}, "as text or as a list"),
         ({"size": [3, 3], "counts": [1]}, "sum to 3"),

@@ -38,7 +38,9 @@ def test_numbers_that_json_does_not_know_are_not_written(tmp_path):
         write_report(tmp_path / "r.json", {"x": float("nan")})
 
 
-@pytest.mark.parametrize(("text", "words"), [("{", "expected JSON"), ("[]", "format"), ('{"format": 99}', "format")])
+@pytest.mark.parametrize(("text", "words"), [
+    ("{", "expected JSON"), ("[]", "format"), ('{"format": 99}', "format"), ("[" * 100_000, "expected JSON"),
+])  # fmt: skip
 def test_what_is_no_report_is_refused_by_name(tmp_path, text, words):
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(BadInput, match=words):
@@ -58,6 +60,12 @@ def test_figures_leave_out_machine_and_what_is_not_a_number():
         "instances.rgbd.id_switches": 1.0,
         "latency_ms.total.p50": 10.0,
     }
+
+
+def test_numbers_too_large_for_a_float_and_deep_nesting_do_no_harm(tmp_path):
+    deep = '{"a":' * 900 + "1" + "}" * 900
+    (tmp_path / "r.json").write_text(f'{{"format": 1, "huge": 1{"0" * 400}, "iou": 1, "deep": {deep}}}')
+    assert dict(figures(read_report(tmp_path / "r.json"))) == {"iou": 1.0, "deep" + ".a" * 900: 1.0}
 
 
 def test_verdicts():

@@ -159,6 +159,7 @@ def test_a_configuration_comes_back_as_it_was_written(weights: dict[str, Path]) 
         ('{"width": 0}', "width: expected 8"),
         ('{"aggregator": {"depth": 1000000000}}', "aggregator.depth: expected at most"),
         ('{"heads": ["mouth"]}', "heads: expected one of"),
+        (f'{{"aggregator": {{"rotary_base": 1{"0" * 400}}}}}', "aggregator.rotary_base: expected float"),
         ("[" * 100_000, "choose the encoder"),
     ],
 )

@@ -166,6 +166,26 @@ def test_a_bank_is_saved_and_loaded_within_the_new_budget(tmp_path: Path) -> Non
             MemoryBank.load(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("key", "spatial", "pointer", "words"),
+    [
+        ("1.0", (6, 4), (9,), "of one M, C"),
+        ("1.0", (5, 4), (8,), "on P cells"),
+        ("1.0", (), (8,), "on P cells"),
+        ("01.0", (6, 4), (8,), "saved memory bank"),
+    ],
+)
+def test_memories_that_do_not_fit_each_other_are_refused(
+    tmp_path: Path, key: str, spatial: tuple[int, ...], pointer: tuple[int, ...], words: str
+) -> None:
+    tensors = {"2.0.spatial": torch.ones(6, 4), "2.0.pointer": torch.ones(8)}
+    tensors |= {f"{key}.spatial": torch.ones(spatial), f"{key}.pointer": torch.ones(pointer)}
+    words_of = {"format": "geoseg memory bank 1", key: "0 1 2 3 ego", "2.0": "0 1 2 3 ego"}
+    save_file(tensors, tmp_path / "bank.safetensors", words_of)
+    with pytest.raises(BadInput, match=words):
+        MemoryBank.load(tmp_path / "bank.safetensors")
+
+
 def test_rows_of_a_batch_become_memories_of_their_own() -> None:
     encoded = EncodedMemory(torch.rand(2, 6, 4), torch.rand(2, 8), GRID)
     first, second = memories_of(encoded, ["ego", "exo"], 3, [True, False], torch.bfloat16)
