@@ -6,7 +6,7 @@ unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint lock clean
+.PHONY: help setup build demo test fuzz lint lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -26,6 +26,10 @@ lint: setup  ## ruff and mypy
 
 test: lint  ## all tests, with the coverage of every line
 	@.venv/bin/python -m pytest --cov --cov-report=term:skip-covered
+
+fuzz:  ## damaged inputs for every decoder and reader: INPUTS of them (1000000), of TARGET alone, from number FIRST on
+	@PYTHONPATH=.:test .venv/bin/python -m faults.fuzzing $(if $(INPUTS),--inputs $(INPUTS)) \
+		$(if $(TARGET),--target "$(TARGET)") $(if $(FIRST),--first $(FIRST))
 
 lock:  ## bring requirements/robot.lock up to robot.in (versions and hashes)
 	@scripts/lock.sh
