@@ -426,7 +426,8 @@ def read_bag(folder: Path) -> None:
     bag = BagSequence(folder / "bag")
     for _ in bag:
         pass
-    bag.read(bag.references()[0])
+    for reference in bag.references()[:1]:  # none where no set has a pose
+        bag.read(reference)
 
 
 def write_annotations(folder: Path) -> None:
