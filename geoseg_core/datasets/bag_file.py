@@ -4,7 +4,6 @@ Definitions that the bag itself carries are used, and only those of the types th
 types in it, known or not, do no harm.
 """
 
-import sqlite3
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,11 +21,16 @@ from ruamel.yaml.error import YAMLError
 
 from geoseg_core.errors import BadInput
 
+try:  # what rosbags reads SQLite3 with, by version
+    from apsw import Error as SqliteError
+except ImportError:
+    from sqlite3 import Error as SqliteError  # type: ignore[assignment]
+
 # What the reader lets out on damaged files, found by flipping and cutting bytes. OSError: seek and read;
 # ValueError includes UnicodeDecodeError; RuntimeError: lz4 and generators; TypeError: ord() at the end of a file;
 # SyntaxError: Python code that it generates from a damaged definition.
 FOREIGN_ERRORS = (
-    ReaderError, SerdeError, TypesysError, ZstdError, YAMLError, sqlite3.Error, struct.error,
+    ReaderError, SerdeError, TypesysError, ZstdError, YAMLError, SqliteError, struct.error,
     OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
     ArithmeticError, MemoryError, RuntimeError, SyntaxError, NameError,
 )  # fmt: skip

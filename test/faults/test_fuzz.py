@@ -19,6 +19,11 @@ def test_damaged_inputs_are_taken_or_refused(capsys):
     assert status == 0, capsys.readouterr().out
 
 
+def test_an_sqlite_bag_with_a_malformed_page_is_refused(capsys):
+    status = fuzzing.main(["--target", "bag, SQLite", "--first", "100079", "--inputs", "1"])
+    assert status == 0, capsys.readouterr().out
+
+
 def raising(error: Exception):
     def take(_):
         raise error
