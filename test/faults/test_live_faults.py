@@ -9,13 +9,16 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from faulty_node import MAGIC
+from geometry_msgs.msg import Point, PointStamped
 from live import live_node, stamp_of, transforms_to_msg, values
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from geoseg_ros import msg, srv
+from geoseg_ros.conversions import cloud_from_msg
 from geoseg_ros.sensor_messages import header_to_msg, image_to_msg, packed
 
 
@@ -245,3 +248,75 @@ def test_a_camera_whose_transforms_stop_is_named(live):
     live.spin_until(lambda: counted(live, "ego", "image refused: no transform in time"))
     live.cameras.views["ego"] = still
     live.bench.node.destroy_publisher(transforms)
+
+
+@pytest.mark.parametrize(
+    ("kind", "topic"),
+    [
+        (Image, "ego/image"), (Image, "ego/depth"), (CompressedImage, "ego/image/compressed"),
+        (CompressedImage, "ego/depth/compressedDepth"), (CameraInfo, "ego/camera_info"), (TFMessage, "/tf"),
+        (msg.Prompt, "/geoseg/prompt"), (PointStamped, "/clicked_point"), (Point, "/geoseg/ego/overlay_mouse_left"),
+    ],
+)  # fmt: skip
+def test_bytes_that_are_no_message_stop_nobody(live, kind, topic):
+    publisher = live.bench.node.create_publisher(kind, topic, 10)
+    live.spin_until(publisher.get_subscription_count)
+    random = np.random.default_rng(0)
+    whole = serialize_message(kind())
+    for length in (0, 4, 5, len(whole) - 1, len(whole)):
+        publisher.publish(whole[:length])
+        lying = bytes(whole[:4]) + random.integers(0, 256, max(length - 4, 0), np.uint8).tobytes()
+        publisher.publish(lying)
+        publisher.publish(bytes(whole[:4]) + b"\xff" * max(length - 4, 0))
+        live.bench.spin(0.02)
+    live.bench.node.destroy_publisher(publisher)
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    count = len(masks)
+    live.spin_until(lambda: len(masks) > count + 2)
+
+
+@pytest.mark.parametrize("jump_s", [-60, 3600])
+def test_a_jump_of_the_clock_is_said_once_and_sets_go_on(live, jump_s):
+    before = live.log.read_text().count("time jumped")
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+
+    def publish() -> None:
+        live.cameras.publish(time.time_ns() + jump_s * 10**9)
+
+    live.bench.until(lambda: abs(stamp_of(masks[-1]) - time.time_ns() - jump_s * 10**9) < 5 * 10**9, publish)
+    for _ in range(5):
+        publish()
+        live.bench.spin(0.1)
+    assert live.log.read_text().count("time jumped") == before + 1
+    assert not masks[-1].missing_cameras
+
+
+def test_a_million_points_are_refused(live):
+    answers = live.bench.listen(msg.PromptMasks, "/geoseg/prompt_masks")
+    many = msg.Prompt(camera="ego", request_id="many", points_px=[5.0] * 2_000_000, point_labels=[1] * 10**6)
+    prompts = live.bench.node.create_publisher(msg.Prompt, "/geoseg/prompt", 10)
+    live.spin_until(prompts.get_subscription_count)
+    prompts.publish(many)
+    live.spin_until(lambda: any(each.request_id == "many" for each in answers))
+    (answer,) = (each for each in answers if each.request_id == "many")
+    assert "at most 1024 point labels, got 2000000 numbers for 1000000 labels" in answer.error
+    live.bench.node.destroy_publisher(prompts)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0])
+def test_depth_that_is_none_leaves_finite_clouds(live, value):
+    clouds = live.bench.listen(msg.InstanceCloud, "/geoseg/instances")
+
+    def publish() -> None:
+        stamp_ns = time.time_ns()
+        depth = live.cameras.messages("ego", stamp_ns)["depth"]
+        spoilt = np.frombuffer(depth.data, np.float32).copy()
+        spoilt[::2] = value
+        depth.data = packed(spoilt.view(np.uint8))
+        live.cameras.publish(stamp_ns, ego_depth=depth)
+
+    count = len(clouds)
+    live.bench.until(lambda: len(clouds) > count + 2, publish)
+    for each in clouds[-2:]:
+        xyz = cloud_from_msg(each.cloud).xyz
+        assert len(xyz) and np.isfinite(xyz).all()
