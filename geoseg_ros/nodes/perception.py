@@ -113,6 +113,7 @@ class PerceptionNode(LifecycleNode):
         )  # fmt: skip
         self._answering = Services(self, self._configuration, self._scene, self._outputs)
         # What is loaded by now stays: without this, Python walks through all of it now and then, for 30 ms and more.
+        gc.unfreeze()  # what the life before left behind
         gc.collect()
         gc.freeze()
         return SUCCESS
