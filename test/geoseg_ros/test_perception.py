@@ -375,10 +375,11 @@ def test_the_example_planner_picks_an_object(live):
     planner = import_module("examples.planner").Planner()
     live.bench.executor.add_node(planner)
     try:
-        live.spin_until(lambda: planner.goal is not None)
+        heard = live.bench.heard["/geoseg/instances"]
+        count = len(heard)
+        live.spin_until(lambda: planner.goal is not None and len(heard) > count)
         number, place = planner.goal
-        known = instances_from_msg(live.bench.heard["/geoseg/instances"][-1])
-        np.testing.assert_allclose(place, known[number].centroid, atol=0.02)
+        np.testing.assert_allclose(place, instances_from_msg(heard[-1])[number].centroid, atol=0.02)
     finally:
         live.bench.executor.remove_node(planner)
         planner.destroy_node()
