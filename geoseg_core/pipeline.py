@@ -30,6 +30,7 @@ from geoseg_core.prompting.regions import PromptConfig
 from geoseg_core.prompts import TEXT_NEEDS_VOCABULARY, Prompt
 from geoseg_core.results import PromptResult, SceneResult
 from geoseg_core.views import FrameSet
+from geoseg_core.weights.chosen import ChosenWeights
 
 TASKS = ("cross_view", "instances", "prompts")
 
@@ -92,6 +93,18 @@ class ScenePipeline:
         """What finds instances: the encoder whose depth it goes by, or the method."""
         method = self._segmenter.method
         return self.config.geometry.encoder if method == "rgbd" else method
+
+    @property
+    def networks(self) -> dict[str, tuple[str, ChosenWeights]]:
+        """The weights in use, each with words for what it does, by the name of its part; the encoder's is ""."""
+        parts = {
+            "": (f"encoder {self.config.geometry.encoder}", self.loaded.weights),
+            "head": (f"masks by {self.masks_by}", self.head_weights),
+            "memory": ("memory of masks", self.memory_weights),
+            "prompt": (f"prompts by {self.prompts_by}", self.prompt_weights),
+            "instance": (f"instances by {self.instances_by}", self.instance_weights),
+        }
+        return {part: (words, weights) for part, (words, weights) in parts.items() if weights is not None}
 
     def process(self, frames: FrameSet) -> SceneResult:
         """Encode a set once, follow all objects into it, find its instances.

@@ -108,9 +108,7 @@ def network_findings(config: NodeConfig) -> Iterator[Finding]:
     except GeosegError as error:
         yield Finding("networks", ERROR, str(error), "`geoseg weights list` says what there is and how to get it")
         return
-    weights = (pipeline.loaded.weights, pipeline.head_weights, pipeline.memory_weights, pipeline.prompt_weights,
-               pipeline.instance_weights)  # fmt: skip
-    names = [f"{each.name} ({each.licence})" for each in weights if each is not None]
+    names = [f"{words}: {weights.name} ({weights.licence})" for words, weights in pipeline.networks.values()]
     words = ", ".join(names) or "none are wanted: geometry is measured"
     yield Finding("networks", OK, f"{words}; loaded in {time.perf_counter() - begun:.1f} s")
     yield gpu_finding()

@@ -52,17 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     method = pipeline_config.geometry.encoder
     sequence = BagSequence(arguments.bag or resource(SAMPLE_BAG))
     pipeline = ScenePipeline(pipeline_config)
-    if pipeline.loaded.weights is not None:
-        print(f"encoder {method}, {pipeline.loaded.weights}")
-        if pipeline.head_weights is not None:
-            print(f"masks by {pipeline.masks_by}, {pipeline.head_weights}")
-        if pipeline.memory_weights is not None:
-            print(f"memory of masks, {pipeline.memory_weights}")
-        if pipeline.prompt_weights is not None:
-            print(f"prompts by {pipeline.prompts_by}, {pipeline.prompt_weights}")
-        if pipeline.instance_weights is not None:
-            print(f"instances by {pipeline.instances_by}, {pipeline.instance_weights}")
-    elif arguments.weights:
+    for words, weights in pipeline.networks.values():
+        print(f"{words}, {weights}")
+    if arguments.weights and pipeline.loaded.weights is None:
         print(f"--weights {arguments.weights}: the method {method} uses no weights, none are loaded")
     evaluator = Evaluator(pipeline, sequence.cameras[0], sequence.objects, config)
     gallery = Gallery(arguments.out)

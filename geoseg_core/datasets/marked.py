@@ -21,8 +21,6 @@ from geoseg_core.errors import BadInput
 LONGEST = 1008
 # Where images of a scene lie, the first that has all of those that are named.
 FOLDERS = ("images_4", "images", "train/rgb", "rgb")
-# The object's id.
-OBJECT = 1
 
 
 @dataclass(frozen=True, eq=False)

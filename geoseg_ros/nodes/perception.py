@@ -80,24 +80,11 @@ class PerceptionNode(LifecycleNode):
         except GeosegError as error:
             log.error(f"not configured: {error}")
             return FAILURE
-        encoder, weights = config.pipeline.geometry.encoder, pipeline.loaded.weights
-        model = {"encoder": encoder}
-        if weights is not None:
-            log.info(f"encoder {encoder}, {weights}")
-            model |= {"weights": weights.name, "licence": weights.licence}
-        if pipeline.head_weights is not None:
-            log.info(f"masks by {pipeline.masks_by}, {pipeline.head_weights}")
-            model |= {"head_weights": pipeline.head_weights.name, "head_licence": pipeline.head_weights.licence}
-        if pipeline.memory_weights is not None:
-            log.info(f"memory of masks, {pipeline.memory_weights}")
-            model |= {"memory_weights": pipeline.memory_weights.name, "memory_licence": pipeline.memory_weights.licence}
-        if pipeline.prompt_weights is not None:
-            log.info(f"prompts by {pipeline.prompts_by}, {pipeline.prompt_weights}")
-            model |= {"prompt_weights": pipeline.prompt_weights.name, "prompt_licence": pipeline.prompt_weights.licence}
-        if pipeline.instance_weights is not None:
-            log.info(f"instances by {pipeline.instances_by}, {pipeline.instance_weights}")
-            found_by = pipeline.instance_weights
-            model |= {"instance_weights": found_by.name, "instance_licence": found_by.licence}
+        model = {"encoder": config.pipeline.geometry.encoder}
+        for part, (words, weights) in pipeline.networks.items():
+            log.info(f"{words}, {weights}")
+            prefix = f"{part}_" if part else ""
+            model |= {f"{prefix}weights": weights.name, f"{prefix}licence": weights.licence}
         if vocabulary := config.pipeline.instances.vocabulary.model:
             log.info(f"vocabulary {vocabulary}, classes: {', '.join(pipeline.classes) or 'none'}")
             model |= {"vocabulary": vocabulary}

@@ -37,9 +37,9 @@ class GuidePlaces:
     points: Tensor
     context: Tensor
 
-    def of_view(self, view: int) -> "GuidePlaces":
-        """One view alone."""
-        return GuidePlaces(*(each[:, view : view + 1] for each in vars(self).values()))
+    def of_views(self, views: list[int]) -> "GuidePlaces":
+        """Some views alone."""
+        return GuidePlaces(*(each[:, views] for each in vars(self).values()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,8 +111,7 @@ class Prepared:
 
     def of_views(self, views: list[int]) -> "Prepared":
         """Some views alone, in the frame of all."""
-        scene, told = self.scene.of_views(views), self.guided
-        guided = None if told is None else GuidePlaces(*(each[:, views] for each in vars(told).values()))
+        scene, guided = self.scene.of_views(views), self.guided and self.guided.of_views(views)
         return Prepared(self.cells[:, views], self.codes[:, views], self.size, self.frame, scene, guided)
 
 
