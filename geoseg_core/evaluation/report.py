@@ -72,7 +72,7 @@ def read_report(path: Path) -> dict[str, Any]:
         BadInput: no such file, no JSON, or not a report of this format.
     """
     try:
-        report = json.loads(path.read_text(), parse_int=float)  # a whole number may be too large for a float
+        report = json.loads(path.read_text(), parse_int=_whole)
     except OSError as error:
         raise BadInput(f"report {path}: expected a readable file, got {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -80,6 +80,11 @@ def read_report(path: Path) -> dict[str, Any]:
     if not isinstance(report, dict) or report.get("format") != FORMAT:
         raise BadInput(f'report {path}: expected a JSON object with "format": {FORMAT}; write it with geoseg evaluate')
     return report
+
+
+def _whole(digits: str) -> float:
+    """A whole number, which stays one, or infinity where no float is that large."""
+    return int(digits) if math.isfinite(float(digits)) else float(digits)
 
 
 def figures(report: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
