@@ -50,5 +50,9 @@ class UnknownObject(GeosegError):
         )
 
 
+class InconsistentResult(GeosegError):
+    """A result that contradicts itself: a defect of geoseg. It is not given to anybody."""
+
+
 class TrainingFailed(GeosegError):
     """A training that cannot go on: its losses are no numbers any more, or a single sample does not fit the memory."""

@@ -16,14 +16,17 @@ from geoseg_core.cross_view.follower import TrackedObject
 from geoseg_core.cross_view.same_things import SameThings
 from geoseg_core.cross_view.thing_follower import ThingFollower
 from geoseg_core.errors import BadInput, GeosegError, UnknownObject
+from geoseg_core.geometry.alignment.aligner import Aligner
 from geoseg_core.geometry.alignment.similarity import Similarity
 from geoseg_core.geometry.choice import GeometryConfig, LoadedEncoder, aligner_for, load_encoder
 from geoseg_core.geometry.encoder import EncodedScene
 from geoseg_core.instances import store
 from geoseg_core.instances.choice import choose_segmenter
 from geoseg_core.instances.segmenter import InstanceConfig
+from geoseg_core.instances.tracks import Track
 from geoseg_core.instances.vocabulary.choice import choose_vocabulary, chosen
 from geoseg_core.moment import Moment
+from geoseg_core.out_of_memory import return_memory
 from geoseg_core.prompting.budget import AnswerTimes
 from geoseg_core.prompting.places import click_at
 from geoseg_core.prompting.regions import PromptConfig
@@ -44,6 +47,17 @@ class PipelineConfig:
     cross_view: CrossViewConfig = field(default_factory=CrossViewConfig)
     instances: InstanceConfig = field(default_factory=InstanceConfig)
     prompts: PromptConfig = field(default_factory=PromptConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class Remembered:
+    """What a pipeline remembers, for another one of the same configuration; none of it is on a GPU."""
+
+    tracks: list[Track]
+    next_id: int
+    followed: store.Stored
+    aligner: Aligner | None
+    classes: tuple[str, ...]
 
 
 class ScenePipeline:
@@ -137,7 +151,8 @@ class ScenePipeline:
             instances = self._vocabulary.classified(moment.scene.frames, instances, events)
             stage_ms["vocabulary"] = _since(begun)
         stage_ms["total"] = _since(started)
-        return SceneResult(moment.scene.frames, masks, instances, events, moment.scene.scale, stage_ms)
+        scene = moment.scene
+        return SceneResult(scene.frames, masks, instances, events, scene.scale, stage_ms, self.memory_bytes)
 
     def segment(self, prompt: Prompt, budget_s: float = 0.0) -> PromptResult:
         """Masks of the prompted object in every view of the newest set; nothing is remembered.
@@ -227,6 +242,22 @@ class ScenePipeline:
         self._forget_looks()
         self._moment = None
 
+    def shrink_memory(self) -> None:
+        """Memory is short: let go of the newest set and of what objects can be followed without, from now on too."""
+        self._moment = None
+        self._follower.shrink()
+        return_memory()
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of all that is remembered: tracks of instances, and what followed objects are found by."""
+        tracks = self._segmenter.keeper.tracks
+        return self._follower.held_bytes + sum(
+            each.points.nbytes + each.colours.nbytes + each.fresh.nbytes + each.look.nbytes
+            + sum(seen.mask.nbytes for seen in each.masks.values())
+            for each in tracks
+        )  # fmt: skip
+
     def flush_camera(self, camera: str) -> None:
         """Forget what is remembered of one camera (its calibration or resolution changed), and the newest set."""
         self._segmenter.flush_camera(camera)
@@ -234,6 +265,19 @@ class ScenePipeline:
         if self._aligner is not None:
             self._aligner.forget(camera)
         self._moment = None
+
+    def remembered(self) -> Remembered:
+        """What is remembered, so that this pipeline can be let go; looks at instances by a vocabulary are not."""
+        keeper = self._segmenter.keeper
+        return Remembered(keeper.tracks, keeper.next_id, self._follower.stored(), self._aligner, self.classes)
+
+    def restore(self, kept: Remembered) -> None:
+        """Go on where another pipeline of the same configuration stopped."""
+        self._segmenter.keeper.replace(kept.tracks, kept.next_id)
+        self._follower.restore(self._follower.read(kept.followed))
+        self._aligner = kept.aligner
+        if self._vocabulary is not None:
+            self._vocabulary.set_classes(kept.classes)
 
     def save_memory(self, path: str) -> tuple[int, ...]:
         """Write all that is remembered to a safetensors file; return the ids.

@@ -165,7 +165,8 @@ class ObjectEvent:
 class SceneResult:
     """All that one frame set gave. A readout whose task is off is None (masks: empty).
 
-    `stage_ms` holds the wall time of each stage: encode, cross_view, instances, vocabulary, total.
+    `stage_ms` holds the wall time of each stage: encode, cross_view, instances, vocabulary, total. `memory_bytes`: what
+    is remembered takes.
     """
 
     frames: FrameSet
@@ -174,3 +175,4 @@ class SceneResult:
     events: tuple[ObjectEvent, ...] = ()
     scale: ScaleState = field(default_factory=ScaleState)
     stage_ms: dict[str, float] = field(default_factory=dict)
+    memory_bytes: int = 0

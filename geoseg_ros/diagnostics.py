@@ -1,9 +1,11 @@
 """What the node knows of itself: counters and times, and the DiagnosticArray made of them."""
 
+import resource
 import sys
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -62,7 +64,7 @@ class Statistics:
             self._warn(f"refused {kind} of {source!r} ({self.refused[key]} so far): {error}")
 
     def count_set(self, outcome: str) -> None:
-        """processed, superseded, failed, undecodable or time_jump."""
+        """processed, superseded, failed, undecodable, unusable, inconsistent, out_of_memory or time_jump."""
         with self._lock:
             self.sets[outcome] += 1
             if outcome == "processed":
@@ -112,6 +114,12 @@ def diagnostics_to_msg(
     return DiagnosticArray(header=header, status=[pipeline, connection_status(statistics), *cameras])
 
 
+def not_ready_to_msg(header: Header) -> DiagnosticArray:
+    """What a node says that is not active: a planner must not wait for it."""
+    words = "not ready: configure and activate the node, its log says why where that failed"
+    return DiagnosticArray(header=header, status=[_status("pipeline", WARN, words, {})])
+
+
 def _pipeline_status(
     config: NodeConfig, statistics: Statistics, counts: SyncCounts, percentiles: dict[str, tuple[float, float]]
 ) -> DiagnosticStatus:
@@ -136,6 +144,7 @@ def _pipeline_status(
         **_stage_values(percentiles, lambda stage: "arrival" not in stage),
         **statistics.model,
         **_memory_values(statistics.newest),
+        "resident_mb": f"{resident_mb():.0f}",
         "gpu_memory_mb": f"{_gpu_memory_mb():.0f}",
     }
     return _status("pipeline", level, words, values)
@@ -143,7 +152,7 @@ def _pipeline_status(
 
 def _memory_values(newest: SceneResult | None) -> dict[str, object]:
     if newest is None:
-        return {"scale": "UNKNOWN", "objects": 0, "instances": 0}
+        return {"scale": "UNKNOWN", "objects": 0, "instances": 0, "memory_mb": "0.0"}
     tracked = {mask.object_id for view in newest.masks for mask in view.masks}
     instances = () if newest.instances is None else newest.instances.instances
     return {
@@ -155,8 +164,15 @@ def _memory_values(newest: SceneResult | None) -> dict[str, object]:
         "drift": newest.scale.drift,
         "objects": len(tracked),
         "instances": len(instances),
+        "memory_mb": f"{newest.memory_bytes / 1e6:.1f}",
         "points": 0 if newest.instances is None else len(newest.instances.cloud.xyz),
     }
+
+
+def resident_mb() -> float:
+    """Memory of this process that is in use."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
 
 
 def _gpu_memory_mb() -> float:

@@ -3,14 +3,19 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from rclpy.clock import Clock
 
-from geoseg_core.errors import BadInput, GeosegError
-from geoseg_core.pipeline import ScenePipeline
+from geoseg_core.consistency import check_answer, check_scene
+from geoseg_core.cross_view.follower import TrackedObject
+from geoseg_core.errors import BadInput, GeosegError, InconsistentResult
+from geoseg_core.out_of_memory import is_out_of_memory, return_memory
+from geoseg_core.pipeline import Remembered, ScenePipeline
 from geoseg_core.prompts import Prompt
-from geoseg_core.results import PromptResult, ScaleState, ScaleStatus
+from geoseg_core.results import PromptResult, ScaleState, ScaleStatus, SceneResult
 from geoseg_core.views import FrameSet
 from geoseg_ros import msg
 from geoseg_ros.camera_rig import CameraRig
@@ -19,6 +24,10 @@ from geoseg_ros.diagnostics import Statistics
 from geoseg_ros.frames import FrameBuilder
 from geoseg_ros.publishers import Outputs
 from geoseg_ros.worker import Arrival
+
+# Sets in a row that found no memory, after which the model is made anew.
+MOST_STARVED = 3
+Computed = TypeVar("Computed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +42,15 @@ class Scene:
     """Decode a set, run the pipeline on it, publish; answer prompts on the newest set.
 
     Args:
+        pipeline: the model.
+        make_pipeline: makes another one like it, where it had to be let go.
         tell: says a line of information.
     """
 
     def __init__(
         self,
         pipeline: ScenePipeline,
+        make_pipeline: Callable[[], ScenePipeline],
         rig: CameraRig,
         builder: FrameBuilder,
         outputs: Outputs,
@@ -47,7 +59,9 @@ class Scene:
         clock: Clock,
         tell: Callable[[str], object],
     ) -> None:
-        self.pipeline = pipeline
+        self._make_pipeline = make_pipeline
+        self._pipeline: ScenePipeline | None = pipeline
+        self._kept: Remembered | None = None
         self._rig = rig
         self._builder = builder
         self._outputs = outputs
@@ -58,6 +72,39 @@ class Scene:
         self._newest: FrameSet | None = None
         self._sizes: dict[str, tuple[int, int]] = {}
         self._told = ScaleState()
+        self._starved = 0
+
+    @property
+    def pipeline(self) -> ScenePipeline:
+        """The model.
+
+        Raises:
+            GeosegError: it was let go and can't be made again.
+        """
+        self.load()
+        return self._pipeline
+
+    def load(self) -> None:
+        """Make the model anew where it was let go; it remembers what it did.
+
+        Raises:
+            GeosegError: it can't be made.
+        """
+        if self._pipeline is None:
+            self._pipeline = self._make_pipeline()
+            if self._kept is not None:
+                self._pipeline.restore(self._kept)
+                self._kept = None
+
+    def unload(self) -> None:
+        """Let go of the model with its weights; what it remembers stays. Call it while no worker runs."""
+        if self._pipeline is not None:
+            self._kept = self._pipeline.remembered()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._pipeline = self._newest = self._statistics.newest = None
+        return_memory()
 
     def process(self, arrival: Arrival) -> None:
         """One set, from messages to messages. Without any task it is only counted."""
@@ -81,11 +128,20 @@ class Scene:
         self._flush_resized(frames)
         begun_ns = time.monotonic_ns()
         try:
-            result = self.pipeline.process(frames)
+            result = self._try(lambda: self._process(frames)) or self._try(lambda: self._process(frames))
         except BadInput as error:  # such as no depth or no calibration yet: no fault of the model
             self._statistics.refuse("set", "frames", error)
             self._statistics.count_set("unusable")
             return False
+        except InconsistentResult as error:
+            self._statistics.refuse("set", "result", error)
+            self._statistics.count_set("inconsistent")
+            return False
+        if result is None:
+            self._statistics.count_set("out_of_memory")
+            self._starve()
+            return False
+        self._starved = 0
         core_ns = time.monotonic_ns()
         self._newest = result.frames
         self._statistics.newest = result
@@ -95,6 +151,33 @@ class Scene:
         times_ms["core"] = (core_ns - begun_ns) / 1e6
         times_ms["publish"] = (time.monotonic_ns() - core_ns) / 1e6
         return True
+
+    def _process(self, frames: FrameSet) -> SceneResult:
+        result = self.pipeline.process(frames)
+        check_scene(result)
+        return result
+
+    def _try(self, compute: Callable[[], Computed]) -> Computed | None:
+        """What the model computes; None where memory ran out, and less is remembered from then on."""
+        try:
+            return compute()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            why = str(error).partition("\n")[0]
+        self._tell(f"memory ran out: {why:.120}; less is remembered from now on")
+        self._newest = None
+        if self._pipeline is not None:
+            self._pipeline.shrink_memory()
+        return None
+
+    def _starve(self) -> None:
+        """A set is dropped, as memory ran out twice. After some in a row the model begins anew."""
+        self._starved += 1
+        if self._starved == MOST_STARVED:
+            self._tell(f"memory ran out for {MOST_STARVED} sets in a row: the model is made anew, its memory is lost")
+            self._starved = 0
+            self._let_go()
 
     def _tell_scale(self, scale: ScaleState) -> None:
         if scale.status != self._told.status:
@@ -134,7 +217,7 @@ class Scene:
         """Answer once; None while there is no set with the prompt's camera."""
         if prompt.camera not in self.cameras():
             return None
-        return self._answer(self.pipeline.segment(prompt), request_id, 0.0)
+        return self._answer(partial(self.pipeline.segment, prompt), request_id, 0.0)
 
     def track(
         self, prompt: Prompt, object_id: int, label: str, request_id: str, budget_s: float = 0.0
@@ -142,9 +225,15 @@ class Scene:
         """Follow from now on, or correct; None while there is no set with the prompt's camera."""
         if prompt.camera not in self.cameras():
             return None
-        return self._answer(self.pipeline.track_object(prompt, object_id, label, budget_s), request_id, budget_s)
+        ask = partial(self.pipeline.track_object, prompt, object_id, label, budget_s)
+        return self._answer(ask, request_id, budget_s)
 
-    def _answer(self, result: PromptResult, request_id: str, budget_s: float) -> Answer:
+    def _answer(self, ask: Callable[[], PromptResult], request_id: str, budget_s: float) -> Answer | None:
+        """The answer; None where memory ran out, for which the next set is waited for."""
+        result = self._try(ask)
+        if result is None:
+            return None
+        check_answer(result)
         masks = self._outputs.answer(result, request_id)
         return Answer(masks, answer_words(result, budget_s, self.pipeline.prompts_by == "mv_sam"))
 
@@ -163,6 +252,19 @@ class Scene:
             raise BadInput(f"point: expected the frame {world!r} while the scale is unknown, got {frame_id!r:.80}; "
                            "show the cloud in its own frame and click there")  # fmt: skip
         return self._rig.in_world(point, frame_id, stamp_ns)
+
+    def objects(self) -> tuple[TrackedObject, ...]:
+        """The objects that are followed now."""
+        return self.pipeline.objects()
+
+    def classes(self) -> tuple[str, ...]:
+        """What instances are told apart by; none while there is no model. Safe in any thread."""
+        pipeline = self._pipeline
+        return () if pipeline is None else pipeline.classes
+
+    def query_instances(self, text: str) -> tuple[tuple[int, float], ...]:
+        """Instances with how well a text describes each."""
+        return self.pipeline.query_instances(text)
 
     def forget_object(self, object_id: int) -> str:
         self.pipeline.forget_object(object_id)

@@ -149,7 +149,7 @@ class Services:
 
     async def _list_objects(self, request: Any, response: Any) -> Any:
         try:
-            objects = await self._ask(self._scene.pipeline.objects)
+            objects = await self._ask(self._scene.objects)
         except GeosegError as error:
             self._node.get_logger().warning(f"list_objects: {error}")
             return response
@@ -168,14 +168,13 @@ class Services:
         return response
 
     async def _set_classes(self, request: Any, response: Any) -> Any:
-        pipeline = self._scene.pipeline
         response = await self._do(partial(self._scene.set_classes, tuple(request.classes)), response)
-        response.classes_now = list(pipeline.classes)
+        response.classes_now = list(self._scene.classes())
         return response
 
     async def _query_instances(self, request: Any, response: Any) -> Any:
         try:
-            found = await self._ask(partial(self._scene.pipeline.query_instances, request.text))
+            found = await self._ask(partial(self._scene.query_instances, request.text))
         except GeosegError as error:
             response.message = str(error)
             return response

@@ -1,16 +1,32 @@
-"""The perception node with a model that fails, as a broken model would, on any image whose first pixel is MAGIC."""
+"""The perception node with a model that fails, as a broken model would, by the first pixel of the first image."""
+
+from dataclasses import replace
+
+import numpy as np
 
 from geoseg_core.pipeline import ScenePipeline
 from geoseg_ros.nodes import perception
 
-MAGIC = (1, 2, 3)
+MAGIC = (1, 2, 3)  # it breaks
+HUNGRY = (1, 2, 4)  # memory runs out the first time that a set is tried
+STARVED = (1, 2, 5)  # memory runs out whenever a set is tried
+CONTRARY = (1, 2, 6)  # it speaks of an instance that is not there
 
 
 class FaultyPipeline(ScenePipeline):
+    tried = None
+
     def process(self, frames):
-        if any(tuple(view.image[0, 0]) == MAGIC for view in frames.views):
+        pixels = {tuple(view.image[0, 0]) for view in frames.views}
+        is_first, self.tried = self.tried != frames.stamp_ns, frames.stamp_ns
+        if MAGIC in pixels:
             raise ZeroDivisionError("the model broke")
-        return super().process(frames)
+        if STARVED in pixels or (HUNGRY in pixels and is_first):
+            np.ones(2**48)
+        result = super().process(frames)
+        if CONTRARY in pixels:
+            return replace(result, instances=replace(result.instances, instances=()))
+        return result
 
 
 class FaultyNode(perception.PerceptionNode):

@@ -52,6 +52,10 @@ class MaskCarrier(Protocol):
 
     method: str
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory of what is remembered."""
+
     def between_views(
         self, scene: MatchedScene, source: int, masks: np.ndarray, object_ids: Sequence[int] = (), frame: int = 0
     ) -> TransferredMasks:
@@ -74,9 +78,14 @@ class MaskCarrier(Protocol):
     def reset(self) -> None:
         """Remember nothing."""
 
+    def shrink(self) -> None:
+        """Memory is short: remember half as much, from now on too."""
+
 
 class Forgetful:
     """What a carrier without a memory has to do for it: nothing."""
+
+    held_bytes = 0
 
     def remember(self, object_id: int, sightings: Mapping[str, Sighting], frame: int, prompted: str = "") -> None:
         """Nothing is remembered."""
@@ -88,6 +97,9 @@ class Forgetful:
         """Nothing is remembered."""
 
     def reset(self) -> None:
+        """Nothing is remembered."""
+
+    def shrink(self) -> None:
         """Nothing is remembered."""
 
 

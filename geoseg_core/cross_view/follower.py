@@ -54,6 +54,13 @@ class Follower(Protocol):
     def reset(self) -> None:
         """Forget every object."""
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory of what is remembered besides the tracks."""
+
+    def shrink(self) -> None:
+        """Memory is short: keep less of what can be done without, from now on too."""
+
     def flush_camera(self, camera: str) -> None:
         """Forget what is remembered of one camera."""
 

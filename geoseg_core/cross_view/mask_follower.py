@@ -139,6 +139,17 @@ class MaskFollower:
         self._history.clear()
         self._newest = None
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the carrier, and of how cameras saw the objects; features that objects share count once."""
+        maps = {id(each.maps): each.maps.nbytes for thing in self._things.values() for _, each in thing.sightings()}
+        return self.carrier.held_bytes + sum(maps.values())
+
+    def shrink(self) -> None:
+        """Corrections do not go back any more through the sets so far; the carrier remembers half as much."""
+        self._history.clear()
+        self.carrier.shrink()
+
     def flush_camera(self, camera: str) -> None:
         """Forget how one camera saw things."""
         for thing in self._things.values():

@@ -93,6 +93,14 @@ class ThingFollower:
         """Forget every flat thing; the segmenter forgets the tracks."""
         self._flat.clear()
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the flat things."""
+        return sum(array.nbytes for array in self.stored().arrays.values())
+
+    def shrink(self) -> None:
+        """Nothing is kept of an object that it could be followed without."""
+
     def flush_camera(self, camera: str) -> None:
         """Forget how one camera saw flat things; those that no other camera saw stay where that one saw them."""
         for object_id, thing in list(self._flat.items()):

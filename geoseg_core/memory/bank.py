@@ -7,7 +7,7 @@ added last always stays.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -139,6 +139,16 @@ class MemoryBank:
         """Remember nothing."""
         self._held.clear()
 
+    def shrink(self) -> None:
+        """Memory is short: from now on hold at most half of what is held, but room for one memory."""
+        if not self._held:
+            return
+        largest = max(memory.held_bytes for memories in self._held.values() for memory in memories)
+        budget = max(self.held_bytes // 2, largest)
+        self.config = replace(self.config, budget_mib=budget / MIB)
+        while self.held_bytes > budget:
+            self._evict()
+
     def rewind(self, object_id: int, frame: int) -> list[Memory]:
         """Take away what was remembered of an object from a frame on, and return it, oldest first.
 
@@ -220,7 +230,7 @@ class MemoryBank:
             gone += said[1:2] if self.config.prompted > 1 else said[:-1]
         return [each for each in memories if not any(each is other for other in gone)]
 
-    def _evict(self, newest: Memory) -> None:
+    def _evict(self, newest: Memory | None = None) -> None:
         def weight(object_id: int) -> int:
             return sum(each.held_bytes for each in self._held[object_id] if each is not newest)
 

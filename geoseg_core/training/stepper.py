@@ -1,6 +1,5 @@
 """One step of the optimiser: gradients in micro-batches that fit the memory, over all devices, and the update."""
 
-import gc
 import math
 from dataclasses import dataclass
 
@@ -8,14 +7,13 @@ import torch
 from torch import nn
 
 from geoseg_core.datasets.sample import Sample
-from geoseg_core.errors import GeosegError, TrainingFailed
+from geoseg_core.errors import TrainingFailed
+from geoseg_core.out_of_memory import is_out_of_memory, return_memory
 from geoseg_core.training.averages import Averages
 from geoseg_core.training.devices import Devices
 from geoseg_core.training.loader import rows
 from geoseg_core.training.optimiser import make_optimiser
 from geoseg_core.training.task import Task
-
-MEMORY_WORDS = ("DefaultCPUAllocator", "not enough memory", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Stepper:
             try:
                 losses = self._gradients(batch, step)
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             if self.devices.highest(float(not losses))[0] == 0:
                 return losses
@@ -99,9 +97,7 @@ class Stepper:
 
     def _halve(self, count: int) -> None:
         self.optimiser.zero_grad(set_to_none=True)
-        gc.collect()
-        if self.devices.device.type == "cuda":
-            torch.cuda.empty_cache()
+        return_memory()
         size = min(self.micro_batch, count)
         if size == 1:
             raise TrainingFailed(
@@ -119,10 +115,3 @@ class Stepper:
                 f"expected finite losses and gradients, got none in {limit} steps up to step {step} (losses {losses}); "
                 "lower optimiser.learning_rate, or look at the data of these steps"
             )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    return not isinstance(error, GeosegError) and any(word in str(error) for word in MEMORY_WORDS)

@@ -24,11 +24,12 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_msgs.msg import Header
 
 from geoseg_core.errors import GeosegError
+from geoseg_core.out_of_memory import is_out_of_memory, return_memory
 from geoseg_core.pipeline import ScenePipeline
 from geoseg_core.synchronizer import TimeJump
 from geoseg_core.warm_up import warm_up
 from geoseg_ros.camera_rig import CameraRig
-from geoseg_ros.diagnostics import Statistics, diagnostics_to_msg
+from geoseg_ros.diagnostics import Statistics, diagnostics_to_msg, not_ready_to_msg
 from geoseg_ros.environment import set_ros_environment
 from geoseg_ros.frames import FrameBuilder
 from geoseg_ros.inputs import Inputs
@@ -42,6 +43,7 @@ from geoseg_ros.worker import Arrival, Worker
 POLL_S = 0.1
 # While the model computes, a message that comes in waits this long for Python's lock, several times; 5 ms by default.
 SWITCH_INTERVAL_S = 0.0005
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # timers must go on while the simulation's time stands still
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -58,7 +60,8 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._worker: Worker | None = None
         self._inputs: Inputs | None = None
-        self._timers_of_activity: list = []
+        period_s = self._configuration.config.diagnostics.period_s
+        self.create_timer(period_s, self._diagnose, clock=STEADY)
 
     @property
     def autostart(self) -> bool:
@@ -68,15 +71,36 @@ class PerceptionNode(LifecycleNode):
         """The model; the seam where another one is put in."""
         return ScenePipeline(self._configuration.config.pipeline)
 
+    def _warm_pipeline(self) -> ScenePipeline:
+        """The model, for which the first set costs as much as any other.
+
+        Raises:
+            GeosegError: it can't be made as configured, or memory runs out.
+        """
+        config = self._configuration.config.pipeline
+        try:
+            pipeline = self.make_pipeline()
+            if config.tasks:
+                warm_up(ScenePipeline(config, pipeline.loaded))
+                pipeline.reset_memory()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise GeosegError(
+                f"expected memory for the encoder {config.geometry.encoder}, it ran out ({error}); make room, or take "
+                "a smaller one"
+            ) from error
+        # What is loaded by now stays: without this, Python walks through all of it now and then, for 30 ms and more.
+        return_memory()  # what a model before left behind
+        gc.freeze()
+        return pipeline
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the parameters, build the model, announce outputs and services."""
         config = self._configuration.config
         log = self.get_logger()
         try:
-            pipeline = self.make_pipeline()
-            if config.pipeline.tasks:
-                warm_up(ScenePipeline(config.pipeline, pipeline.loaded))
-                pipeline.reset_memory()
+            pipeline = self._warm_pipeline()
         except GeosegError as error:
             log.error(f"not configured: {error}")
             return FAILURE
@@ -95,23 +119,20 @@ class PerceptionNode(LifecycleNode):
         )
         builder = FrameBuilder(self._rig, config, self._statistics)
         self._scene = Scene(
-            pipeline, self._rig, builder, self._outputs, self._statistics, config.pipeline.tasks, self.get_clock(),
-            log.info,
+            pipeline, self._warm_pipeline, self._rig, builder, self._outputs, self._statistics, config.pipeline.tasks,
+            self.get_clock(), log.info,
         )  # fmt: skip
         self._answering = Services(self, self._configuration, self._scene, self._outputs)
-        # What is loaded by now stays: without this, Python walks through all of it now and then, for 30 ms and more.
-        gc.unfreeze()  # what the life before left behind
-        gc.collect()
-        gc.freeze()
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the worker, then listen."""
+        """Make the model where it was let go, start the worker, then listen."""
         config = self._configuration.config
-        self._statistics.restart()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        self._worker = self._answering.worker = Worker(self._scene.process, self._failed, self._wake)
         try:
+            self._scene.load()
+            self._statistics.restart()
+            self._worker = self._answering.worker = Worker(self._scene.process, self._failed, self._wake)
             self._inputs = Inputs(
                 self, config, self._rig, self._statistics, self._offer, self._time_jumped, self._camera_changed
             )
@@ -120,19 +141,16 @@ class PerceptionNode(LifecycleNode):
             self._stop()
             return FAILURE
         self._peers = QosPeers(self, lambda: [*self._inputs.subscriptions, *self._outputs.publishers])
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # they must go on while the simulation's time stands still
-        self._timers_of_activity = [
-            self.create_timer(POLL_S, self._poll, clock=steady),
-            self.create_timer(config.diagnostics.period_s, self._diagnose, clock=steady),
-        ]
+        self._poll_timer = self.create_timer(POLL_S, self._poll, clock=STEADY)
         back = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-config.sync.max_age_s))
         self._clock_watch = self.get_clock().create_jump_callback(back, post_callback=self._clock_jumped)
         self.get_logger().info(f"active: cameras {' '.join(config.cameras)}, tasks {' '.join(config.pipeline.tasks)}")
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop listening and computing; the memory stays."""
+        """Stop listening and computing, let go of the model with its weights; what it remembers stays."""
         self._stop()
+        self._scene.unload()
         return SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -153,10 +171,8 @@ class PerceptionNode(LifecycleNode):
         super().destroy_node()
 
     def _stop(self) -> None:
-        for timer in self._timers_of_activity:
-            self.destroy_timer(timer)
-        self._timers_of_activity = []
         if self._inputs is not None:
+            self.destroy_timer(self._poll_timer)
             self._clock_watch.unregister()
             self._inputs.close()
             self._inputs = None
@@ -206,6 +222,9 @@ class PerceptionNode(LifecycleNode):
 
     def _diagnose(self) -> None:
         header = Header(stamp=self.get_clock().now().to_msg())
+        if self._inputs is None:
+            self._diagnostics.publish(not_ready_to_msg(header))
+            return
         self._diagnostics.publish(
             diagnostics_to_msg(header, self._configuration.config, self._statistics, self._inputs.synchronizer)
         )

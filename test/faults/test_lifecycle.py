@@ -1,13 +1,20 @@
 """A node that is taken through its life over and over stays as large as it was."""
 
+import gc
 import os
+import weakref
 from pathlib import Path
 
+import pytest
+import rclpy
+import torch
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from live import live_node
 
-from geoseg_ros import msg
+from geoseg_ros import msg, srv
+from geoseg_ros.nodes import perception
 
 WARM_UP, CYCLES = 3, 12
 LIFE = (
@@ -28,6 +35,44 @@ def open_files(process_id: int) -> int:
     return len(os.listdir(f"/proc/{process_id}/fd"))
 
 
+def change(live, transition: int) -> None:
+    """Take the node one step through its life."""
+    assert live.call(ChangeState, "change_state", transition=Transition(id=transition)).success
+
+
+@pytest.mark.parametrize("encoder", ["rgbd", "tiny"])
+def test_an_inactive_node_says_so_and_remembers_when_it_is_active_again(tmp_path, encoder):
+    with live_node(tmp_path, pipeline__geometry__encoder=encoder) as live:
+        masks = live.bench.listen(msg.CrossViewMasks, "/geoseg/cross_view_masks")
+        prompt = msg.Prompt(camera="ego", box_px=[10.0, 10.0, 50.0, 40.0])
+        known = live.call(srv.TrackObject, "track_object", prompt=prompt).object_id
+        assert known and not live.status("pipeline").message.startswith("not ready")
+        change(live, Transition.TRANSITION_DEACTIVATE)
+        live.spin_until(lambda: live.status("pipeline").message.startswith("not ready"))
+        assert live.status("pipeline").level == DiagnosticStatus.WARN
+        refused = live.call(srv.SetClasses, "set_classes", classes=["cup"])
+        assert not refused.success and "expected an active node" in refused.message
+        change(live, Transition.TRANSITION_ACTIVATE)
+        count = len(masks)
+        live.spin_until(lambda: len(masks) > count + 1)
+        assert [each.object_id for each in masks[-1].views[0].masks] == [known]
+        assert "Traceback" not in live.log.read_text()
+
+
+def test_an_inactive_node_has_no_weights(ros_environment):
+    rclpy.init(args=["--ros-args", "-p", "pipeline.geometry.encoder:=tiny"])
+    try:
+        node = perception.create_node()
+        gc.unfreeze()  # what is frozen is not listed
+        networks = [weakref.ref(each) for each in gc.get_objects() if isinstance(each, torch.nn.Module)]
+        assert len(networks) > 100
+        assert node.trigger_deactivate() == perception.SUCCESS
+        assert not any(network() is not None for network in networks)
+        node.destroy_node()
+    finally:
+        rclpy.shutdown()
+
+
 def test_many_lives_leave_nothing_behind(tmp_path, ros_environment):
     with live_node(tmp_path) as live:
         masks = live.bench.listen(msg.CrossViewMasks, "/geoseg/cross_view_masks")
@@ -36,7 +81,7 @@ def test_many_lives_leave_nothing_behind(tmp_path, ros_environment):
             if life == WARM_UP:
                 memory, files = resident_mb(number), open_files(number)
             for step in LIFE:
-                assert live.call(ChangeState, "change_state", transition=Transition(id=step)).success
+                change(live, step)
             count = len(masks)
             live.spin_until(lambda: len(masks) > count)  # noqa: B023 (called at once)
         assert resident_mb(number) - memory < MOST_MB

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
-from faulty_node import MAGIC
+from faulty_node import CONTRARY, HUNGRY, MAGIC, STARVED
 from geometry_msgs.msg import Point, PointStamped
 from live import live_node, stamp_of, transforms_to_msg, values
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -19,7 +19,7 @@ from tf2_msgs.msg import TFMessage
 
 from geoseg_ros import msg, srv
 from geoseg_ros.conversions import cloud_from_msg
-from geoseg_ros.sensor_messages import header_to_msg, image_to_msg, packed
+from geoseg_ros.sensor_messages import image_to_msg, packed
 
 
 @pytest.fixture(scope="module")
@@ -163,18 +163,44 @@ def test_a_missing_camera_is_named_within_a_second_and_comes_back(live):
     live.spin_until(lambda: "missing" not in live.status("camera exo_left").message)
 
 
+def publish_marked(live, colour: tuple[int, int, int]) -> None:
+    """A set with a first pixel of that colour."""
+    stamp_ns = time.time_ns()
+    image = live.cameras.messages("ego", stamp_ns)["image"]
+    image.data[:3] = packed(np.array(colour, np.uint8))
+    live.cameras.publish(stamp_ns, ego_image=image)
+
+
 def test_a_model_that_breaks_is_logged_and_the_next_set_is_delivered(live):
-    image = live.cameras.messages("ego", 0)["image"]
-    image.data[:3] = packed(np.array(MAGIC, np.uint8))
-
-    def publish():
-        stamp_ns = time.time_ns()
-        image.header = header_to_msg(stamp_ns, "ego_optical_frame")
-        live.cameras.publish(stamp_ns, ego_image=image)
-
-    live.bench.until(lambda: live.value("pipeline", "sets_failed"), publish)
+    live.bench.until(lambda: live.value("pipeline", "sets_failed"), lambda: publish_marked(live, MAGIC))
     log = live.log.read_text()
     assert "Traceback" in log and "ZeroDivisionError: the model broke" in log
+
+
+def test_where_memory_runs_out_less_is_remembered_and_the_set_is_tried_once_more(live):
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    count = len(masks)
+    live.bench.until(lambda: len(masks) > count + 3, lambda: publish_marked(live, HUNGRY))
+    assert "memory ran out: Unable to allocate 2.00 PiB" in live.log.read_text()
+    assert not live.value("pipeline", "sets_out_of_memory")
+
+
+def test_where_memory_runs_out_for_good_sets_are_counted_and_the_model_is_made_anew(live):
+    made_anew = "memory ran out for 3 sets in a row: the model is made anew"
+    live.bench.until(lambda: live.log.read_text().count(made_anew) > 1, lambda: publish_marked(live, STARVED))
+    live.spin_until(lambda: int(live.value("pipeline", "sets_out_of_memory") or 0) >= 6)
+    assert live.process.poll() is None
+
+
+def test_a_result_that_contradicts_itself_is_not_published(live):
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    live.bench.spin(0.5)
+    count = len(masks)
+    live.bench.until(
+        lambda: int(live.value("pipeline", "sets_inconsistent") or 0) > 2, lambda: publish_marked(live, CONTRARY)
+    )
+    assert len(masks) == count
+    assert "expected labels in 'ego' of instances that are listed" in live.log.read_text()
 
 
 def test_a_loop_of_the_bag_resets_the_memory_once(live):

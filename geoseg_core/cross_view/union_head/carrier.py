@@ -60,6 +60,11 @@ class RemindedCarrier(UnionHeadCarrier):
         super().__init__(transfer)
         self.reminder = reminder
 
+    @property
+    def held_bytes(self) -> int:  # type: ignore[override]
+        """Memory of what is remembered."""
+        return self.reminder.bank.held_bytes
+
     def between_views(
         self, scene: MatchedScene, source: int, masks: np.ndarray, object_ids: Sequence[int] = (), frame: int = 0
     ) -> TransferredMasks:
@@ -93,6 +98,10 @@ class RemindedCarrier(UnionHeadCarrier):
     def reset(self) -> None:
         """Remember nothing."""
         self.reminder.bank.clear()
+
+    def shrink(self) -> None:
+        """Remember half as much, from now on too."""
+        self.reminder.bank.shrink()
 
 
 def seen_together(asked: Sequence[Asked]) -> list[list[int]]:

@@ -387,3 +387,17 @@ def test_a_followed_object_and_the_instance_that_it_is_share_an_id_in_a_file(tmp
     (kept,), (thing,), next_id = store.load(path, following.read)
     assert (kept.object_id, thing.object_id, next_id) == (3, 3, 5) and kept.followed
     np.testing.assert_array_equal(kept.look, track.look)
+
+
+def test_what_is_held_is_counted_and_where_memory_is_short_objects_are_followed_on():
+    following = follower()
+    assert following.held_bytes == 0
+    for kind in (1, 2):
+        following.track(moment(both()), Prompt("ego", mask=both()["ego"] == kind), 0, "")
+        following.masks(moment(both(14), STEP_NS))
+    # Two views' features, as first seen and as last seen; both objects share them from the second set on.
+    maps = KINDS * SIZE[0] * SIZE[1] * 4
+    assert maps <= following.held_bytes <= 8 * maps
+    following.shrink()
+    found = following.masks(moment(both(18), 2 * STEP_NS))
+    assert [masks_of(found, number)[0].sum() for number in (1, 2)] == [144, 144]

@@ -83,6 +83,23 @@ def test_the_object_that_holds_most_gives_its_oldest_unprompted_memory() -> None
     assert frames_of(bank, 3) == [("ego", 5), ("ego", 6), ("ego", 7), ("ego", 8)] or 1 in bank.objects
 
 
+def test_a_bank_that_has_to_shrink_keeps_the_half_that_matters_most_and_stays_so() -> None:
+    bank = MemoryBank()
+    bank.shrink()
+    assert bank.config == BankConfig()
+    bank.add(1, memory(0, prompted=True))
+    for frame in range(1, 6):
+        bank.add(1, memory(frame))
+    bank.shrink()
+    assert frames_of(bank, 1) == [("ego", 0), ("ego", 4), ("ego", 5)]
+    bank.add(1, memory(6))
+    assert frames_of(bank, 1) == [("ego", 0), ("ego", 5), ("ego", 6)]
+    for _ in range(5):
+        bank.shrink()
+    bank.add(2, memory(7))
+    assert frames_of(bank, 2) == [("ego", 7)] and bank.held_bytes == BYTES
+
+
 def test_refused_memories_change_nothing() -> None:
     bank = MemoryBank(BankConfig(budget_mib=2 * BYTES / MIB))
     bank.add(1, memory(5))
