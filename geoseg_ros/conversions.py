@@ -98,6 +98,9 @@ def _box_to_msg(mask: np.ndarray) -> RegionOfInterest:
     )
 
 
+MASKS_PIXELS_MAX = 2**30  # of all masks of one message, a byte each
+
+
 def masks_to_msg(result: results.SceneResult, world_frame: str, method: str) -> msg.CrossViewMasks:
     frames = result.frames
     return msg.CrossViewMasks(
@@ -115,15 +118,27 @@ def masks_from_msg(
     """masks[camera][object_id], each with `.mask` (H, W) bool, `.score`, `.visibility`, `.label` and `.agreement`.
 
     Raises:
-        BadInput: run lengths that do not fill the image, or a visibility or agreement that nobody knows.
+        BadInput: run lengths that do not fill the image, a visibility or agreement that nobody knows, or masks that
+            are too large, one by one or together.
     """
     views = [message] if isinstance(message, msg.ViewMasks) else message.views
+    _check_pixels([view for view in views if view.masks])
     return {view.camera: {each.object_id: _mask_from_msg(each, view) for each in view.masks} for view in views}
 
 
+def _check_pixels(views: list[msg.ViewMasks]) -> None:
+    for view in views:
+        if not 0 < view.height * view.width <= MAX_PIXELS:
+            raise BadInput(f"masks: expected 1 to {MAX_PIXELS} pixels, got {view.width}x{view.height}")
+    pixels = sum(len(view.masks) * view.height * view.width for view in views)
+    if pixels > MASKS_PIXELS_MAX:
+        raise BadInput(
+            f"masks: expected at most {MASKS_PIXELS_MAX} pixels in all masks of a message, got {pixels}; if they are "
+            "meant, decode its views one by one"
+        )
+
+
 def _mask_from_msg(each: msg.ObjectMask, view: msg.ViewMasks) -> results.ObjectMask:
-    if not 0 < view.height * view.width <= MAX_PIXELS:
-        raise BadInput(f"masks: expected 1 to {MAX_PIXELS} pixels, got {view.width}x{view.height}")
     mask = decode_mask(np.frombuffer(each.counts, np.uint32), view.height, view.width)
     visibility, agreement = _member(results.Visibility, each.visibility), _member(results.Agreement, each.agreement)
     return results.ObjectMask(each.object_id, mask, each.score, visibility, each.label, agreement)

@@ -87,6 +87,15 @@ def test_masks_that_lie_about_their_size_are_refused():
             conversions.masks_from_msg(lying)
 
 
+@pytest.mark.parametrize("kind", [msg.CrossViewMasks, msg.PromptMasks])
+def test_many_masks_that_are_gigabytes_together_are_refused_before_any_is_unpacked(kind, monkeypatch):
+    masks = [msg.ObjectMask(object_id=number, counts=[64_000_000]) for number in range(9)]
+    view = msg.ViewMasks(camera="ego", height=8000, width=8000, masks=masks)
+    monkeypatch.setattr(conversions, "decode_mask", pytest.fail)
+    with pytest.raises(BadInput, match="at most 1073741824 pixels in all masks of a message, got 1152000000"):
+        conversions.masks_from_msg(kind(views=[view, view]))
+
+
 def test_numbers_that_a_newer_sender_may_know_are_refused():
     masks = {"camera": "ego", "height": 2, "width": 2}
     mask = {"counts": [4]}
