@@ -13,6 +13,10 @@ class BadConfig(GeosegError):
     """A setting outside its range or choices, or one that nobody knows."""
 
 
+class TooManyRequests(GeosegError):
+    """A request beyond what is answered in a second, or beyond what may wait for its answer."""
+
+
 class MissingExtra(GeosegError):
     """A feature whose optional dependency is not installed."""
 

@@ -19,6 +19,7 @@ from geoseg_ros.stock_synchronizer import StockSynchronizer
 
 WINDOW = 200  # newest values that percentiles are taken of
 RECENT_S = 10.0
+REQUEST = "request"  # what was refused, where it was asked for by a service, the action or a topic of prompts
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
@@ -105,13 +106,15 @@ class Statistics:
 def diagnostics_to_msg(
     header: Header, config: NodeConfig, statistics: Statistics, synchronizer: Synchronizer | StockSynchronizer
 ) -> DiagnosticArray:
-    """One status for the pipeline, one for the connections, one for each camera."""
+    """One status for the pipeline, one for the connections, one for what is asked, one for each camera."""
     percentiles, counts, missing = statistics.percentiles(), synchronizer.counts, synchronizer.missing()
     cameras = [
         camera_status(camera, config, statistics, counts, percentiles, camera in missing) for camera in config.cameras
     ]
     pipeline = _pipeline_status(config, statistics, counts, percentiles)
-    return DiagnosticArray(header=header, status=[pipeline, connection_status(statistics), *cameras])
+    return DiagnosticArray(
+        header=header, status=[pipeline, connection_status(statistics), request_status(statistics), *cameras]
+    )
 
 
 def not_ready_to_msg(header: Header) -> DiagnosticArray:
@@ -185,6 +188,16 @@ def connection_status(statistics: Statistics) -> DiagnosticStatus:
     peers = sorted(statistics.incompatible)
     words = f"incompatible QoS: {'; '.join(peers)}" if peers else "all peers have compatible QoS"
     return _status("connections", WARN if peers else OK, words, {"incompatible": len(peers)})
+
+
+def request_status(statistics: Statistics) -> DiagnosticStatus:
+    """Where more was asked than the node takes, and how often."""
+    refused = {(name, why): n for (name, kind, why), n in statistics.refused.copy().items() if kind == REQUEST}
+    now_s = time.monotonic()
+    recent = sorted({name for name, _ in refused if now_s - statistics.refused_s[name] < RECENT_S})
+    words = f"refused, too many on {', '.join(recent)}" if recent else "all requests are taken"
+    values = {f"{name} refused: {why}": number for (name, why), number in refused.items()}
+    return _status("requests", WARN if recent else OK, words, values)
 
 
 def camera_status(

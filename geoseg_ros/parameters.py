@@ -34,6 +34,22 @@ class DiagnosticsConfig:
     stale_s: float = setting(1.0, "no set for this long: WARN", "s", 0.1)
 
 
+LONGEST_WAIT_S = 600.0
+
+
+@dataclass(frozen=True)
+class LimitsConfig:
+    """What each service, the action and each topic of prompts and clicks takes; what is above is refused at once."""
+
+    requests_per_s: float = setting(
+        50.0, "requests a second on each service, action and topic of prompts, over time; as many may come at once "
+        "as in one second", "Hz", 1.0, 10_000.0
+    )  # fmt: skip
+    waiting_requests: int = setting(
+        100, "requests of each service, action and topic of prompts that may wait for their answer", "", 1, 10_000
+    )
+
+
 @dataclass(frozen=True)
 class NodeConfig:
     """Everything that can be set on the perception node."""
@@ -50,12 +66,14 @@ class NodeConfig:
         0.05, "how long a set waits for the transforms of its stamp; without one a camera has no pose", "s", 0.0, 1.0
     )
     prompt_timeout_s: float = setting(
-        5.0, "how long a prompt waits for a frame set with its camera, unless it says so itself", "s", 0.0, 600.0
-    )
+        5.0, "how long a prompt waits for a frame set with its camera, unless it says so itself", "s",
+        0.0, LONGEST_WAIT_S,
+    )  # fmt: skip
     clicked_point: str = setting(
         "segment", "what a click in RViz (/clicked_point) or on an overlay in rqt_image_view (overlay_mouse_left) "
         "does: answer once, have the thing tracked, or nothing", choices=("segment", "track", "ignore"),
     )  # fmt: skip
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
     diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 

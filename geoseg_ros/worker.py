@@ -37,7 +37,8 @@ class Arrival:
 
 
 class Worker:
-    """One thread, one slot for the newest set, a list of requests. Nothing waits behind an old set.
+    """One thread, one slot for the newest set, a list of requests. Nothing waits behind an old set, and no set behind
+    more than one answer.
 
     Args:
         process: called with each set that is taken.
@@ -113,9 +114,17 @@ class Worker:
                 self._guarded(lambda arrival=arrival: self._process(arrival), "a frame set")
                 requests = self._waiting + requests
                 self._waiting = []
-            for request in requests:
-                self._try(request)
+            self._answer(requests)
             self._expire()
+
+    def _answer(self, requests: list[Request]) -> None:
+        """Try them in turn until one was answered and a set is here; the others come after it."""
+        for number, request in enumerate(requests, start=1):
+            self._try(request)
+            if request.future.done() and (self._newest is not None or self._is_stopping):
+                with self._news:
+                    self._requests = requests[number:] + self._requests
+                return
 
     def _has_news(self) -> bool:
         return bool(self._is_stopping or self._tasks or self._requests or self._newest is not None)

@@ -1,5 +1,7 @@
-"""The perception node with a model that fails, as a broken model would, by the first pixel of the first image."""
+"""The perception node with a model that fails, as a broken model would, by the first pixel of the first image, and that
+thinks long about a prompt of the words SLOW."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +13,7 @@ MAGIC = (1, 2, 3)  # it breaks
 HUNGRY = (1, 2, 4)  # memory runs out the first time that a set is tried
 STARVED = (1, 2, 5)  # memory runs out whenever a set is tried
 CONTRARY = (1, 2, 6)  # it speaks of an instance that is not there
+SLOW, SLOW_S = "something that is hard to find", 0.1
 
 
 class FaultyPipeline(ScenePipeline):
@@ -27,6 +30,11 @@ class FaultyPipeline(ScenePipeline):
         if CONTRARY in pixels:
             return replace(result, instances=replace(result.instances, instances=()))
         return result
+
+    def segment(self, prompt, budget_s=0.0):
+        if prompt.text == SLOW:
+            time.sleep(SLOW_S)
+        return super().segment(prompt, budget_s)
 
 
 class FaultyNode(perception.PerceptionNode):

@@ -122,7 +122,7 @@ class PerceptionNode(LifecycleNode):
             pipeline, self._warm_pipeline, self._rig, builder, self._outputs, self._statistics, config.pipeline.tasks,
             self.get_clock(), log.info,
         )  # fmt: skip
-        self._answering = Services(self, self._configuration, self._scene, self._outputs)
+        self._answering = Services(self, self._configuration, self._scene, self._outputs, self._statistics)
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

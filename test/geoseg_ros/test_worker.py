@@ -117,6 +117,24 @@ def test_errors_reach_the_one_who_asked(bench):
     assert bench.failures == [("broken model", "a request")]
 
 
+def test_a_set_waits_for_one_answer_at_most(bench):
+    order = bench.processed
+    bench.gate.clear()
+    bench.offer(1)
+    bench.begun.wait(5)
+
+    def answer():
+        order.append("answer")
+        if order.count("answer") == 1:
+            bench.offer(2)
+        return True
+
+    requests = [bench.ask(answer) for _ in range(3)]
+    bench.gate.set()
+    until(lambda: all(request.future.done() for request in requests))
+    assert order == [1, "answer", 2, "answer", "answer"]
+
+
 def test_a_cancelled_request_is_not_tried_again(bench):
     tries = []
     request = bench.ask(lambda: tries.append(1))
