@@ -1,26 +1,43 @@
-"""How many views a network has memory for, by a count of its largest tensors."""
+"""How much memory a network takes for its views, by a count of its largest tensors, and what fits a budget."""
+
+from dataclasses import dataclass
 
 from geoseg_core.errors import BadInput
 
+MIB = 2**20
 
-def views_that_fit(memory_mib: int, view_bytes: int, fixed_bytes: int) -> int:
-    """Views of `view_bytes` each that `memory_mib` has room for, beside what does not grow with their number."""
-    return max(int((memory_mib * 2**20 - fixed_bytes) // view_bytes), 0)
+
+@dataclass(frozen=True)
+class Cost:
+    """Bytes that a pixel of the network's input takes at the worst moment: in each view, and once for all of them."""
+
+    in_view: float
+    once: float = 0.0
+
+    def views(self, memory_mib: int, pixels: int) -> int:
+        """Views of so many pixels that `memory_mib` has room for."""
+        return max(int((memory_mib * MIB / pixels - self.once) // self.in_view), 0)
+
+    def pixels(self, memory_mib: int, views: int) -> int:
+        """Pixels of each of so many views that `memory_mib` has room for."""
+        return int(memory_mib * MIB / (views * self.in_view + self.once))
 
 
 def check_views(
-    views: int, fitting: int, memory_mib: int, grid: tuple[int, int], smaller: tuple[str, ...]
+    views: int, cost: Cost, memory_mib: int, canvas: tuple[int, int], patch: int, smaller: tuple[str, ...]
 ) -> None:
     """Refuse more views than fit; with a budget of 0 there is no limit.
 
     Args:
+        canvas: height and width of the network's input, pixels; patch: side of a patch.
         smaller: the settings that are smaller where less memory is taken.
 
     Raises:
         BadInput: names the number that fits.
     """
-    if memory_mib and views > fitting:
+    if memory_mib and views > (fitting := cost.views(memory_mib, canvas[0] * canvas[1])):
         raise BadInput(
-            f"expected at most {fitting} views of {grid[0]}x{grid[1]} patches in {memory_mib} MiB, got {views}; "
-            f"give fewer views, a smaller {' or '.join(f'`{name}`' for name in smaller)}, or more `memory_mib`"
+            f"expected at most {fitting} views of {canvas[0] // patch}x{canvas[1] // patch} patches in {memory_mib} "
+            f"MiB, got {views}; give fewer views, a smaller {' or '.join(f'`{name}`' for name in smaller)}, or more "
+            "`memory_mib`"
         )

@@ -16,7 +16,7 @@ from geoseg_core.errors import GeosegError
 from geoseg_core.geometry.acceleration import graphed, prepared
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.inference import Pi3EncoderConfig
-from geoseg_core.geometry.memory_budget import check_views, views_that_fit
+from geoseg_core.geometry.memory_budget import Cost, check_views
 from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
 from geoseg_core.geometry.pi3.conditions import Conditions
 from geoseg_core.geometry.pi3.model import HEADS, Pi3
@@ -80,8 +80,8 @@ class Pi3Encoder:
         patch, device = self.model.config.patch, self.model.register_token.device
         placements = pi3_placements([view.size for view in frames.views], self.config.pixels, patch)
         grid = (placements[0].canvas[0] // patch, placements[0].canvas[1] // patch)
-        fitting, smaller = self.views_that_fit(grid), ("pixels", "frame_chunk")
-        check_views(len(frames.views), fitting, self.config.memory_mib, grid, smaller)
+        smaller = ("pixels", "frame_chunk")
+        check_views(len(frames.views), self.cost, self.config.memory_mib, placements[0].canvas, patch, smaller)
         images = network_images([view.image for view in frames.views], placements, "lanczos").to(device)[None]
         known = self._known(frames, placements, device)
         with self.config.trunk_types(device):
@@ -108,16 +108,15 @@ class Pi3Encoder:
             patches = self.model.encode(images)
             return self.model.decode(patches, 1, (images.shape[3] // patch, images.shape[4] // patch))
 
-    def views_that_fit(self, grid: tuple[int, int]) -> int:
-        """How many views of h x w patches the configured memory has room for, by a count of the largest tensors."""
+    @property
+    def cost(self) -> Cost:
+        """Memory that the network takes for a pixel of its input."""
         sizes = self.model.config
         item_bytes = self.model.register_token.element_size()
-        pixels = grid[0] * grid[1] * sizes.patch**2
-        view = grid[0] * grid[1] * sizes.width * item_bytes * LIVE_TOKENS + pixels * LIVE_NUMBERS * 4
+        tokens = sizes.width * item_bytes * LIVE_TOKENS / sizes.patch**2
         # The convolutional heads of Pi3X end in maps of full size.
         channels = self.model.sizes.conv_head.channels[-1] if isinstance(self.model, Pi3X) else 0
-        maps = self.config.frame_chunk * pixels * channels * item_bytes * LIVE_MAPS
-        return views_that_fit(self.config.memory_mib, view, maps)
+        return Cost(tokens + LIVE_NUMBERS * 4, self.config.frame_chunk * channels * item_bytes * LIVE_MAPS)
 
     def _known(self, frames: FrameSet, placements: list[Placement], device: torch.device) -> Conditions | None:
         told = self.config.conditions and isinstance(self.model, Pi3X) and self.model.sizes.conditions

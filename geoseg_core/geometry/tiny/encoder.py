@@ -16,7 +16,7 @@ from geoseg_core.errors import BadInput
 from geoseg_core.geometry.acceleration import prepared
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.inference import TinyEncoderConfig
-from geoseg_core.geometry.memory_budget import check_views, views_that_fit
+from geoseg_core.geometry.memory_budget import Cost, check_views
 from geoseg_core.geometry.network_input import Placement, network_images, pi3_placements
 from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.tiny.cameras import SolvedCameras, follow_between, solve_cameras
@@ -30,7 +30,7 @@ from geoseg_core.views import FrameSet
 VISIBLE = 0.5
 # What a pixel of the input takes at the worst moment, measured with 20 and with 40 views: 220 bytes here, the rest in
 # the instance network.
-PIXEL_BYTES = 700
+COST = Cost(in_view=700)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +94,7 @@ class TinyEncoder:
 
     name = "tiny"
     points_apart = True
+    cost = COST
 
     def __init__(
         self,
@@ -112,10 +113,7 @@ class TinyEncoder:
         """
         device = self.model.nowhere.device
         placements = pi3_placements([view.size for view in frames.views], self.config.pixels, PATCH)
-        height, width = placements[0].canvas
-        fitting = views_that_fit(self.config.memory_mib, height * width * PIXEL_BYTES, 0)
-        grid = (height // PATCH, width // PATCH)
-        check_views(len(placements), fitting, self.config.memory_mib, grid, ("pixels",))
+        check_views(len(placements), self.cost, self.config.memory_mib, placements[0].canvas, PATCH, ("pixels",))
         images = network_images([view.image for view in frames.views], placements, "quick").to(device)
         with self.config.trunk_types(device):
             output = self.model(images[None], range(self.model.config.aggregator.depth))

@@ -14,7 +14,7 @@ from geoseg_core.errors import BadInput
 from geoseg_core.geometry.acceleration import graphed, prepared
 from geoseg_core.geometry.encoder import EncodedScene, PointTracks, ViewGeometry
 from geoseg_core.geometry.inference import VggtEncoderConfig
-from geoseg_core.geometry.memory_budget import check_views, views_that_fit
+from geoseg_core.geometry.memory_budget import Cost, check_views
 from geoseg_core.geometry.network_input import Placement, common_canvas, network_images, vggt_placement
 from geoseg_core.geometry.predicted import view_geometries
 from geoseg_core.geometry.vggt.aggregator import TokenLayers
@@ -144,8 +144,8 @@ class VggtEncoder:
         placements = common_canvas(
             [vggt_placement(view.size, self.config.fit, self.config.side, patch) for view in frames.views]
         )
-        grid = self.grid(placements)
-        check_views(len(frames.views), self.views_that_fit(grid), self.config.memory_mib, grid, ("side", "frame_chunk"))
+        canvas, smaller = placements[0].canvas, ("side", "frame_chunk")
+        check_views(len(frames.views), self.cost, self.config.memory_mib, canvas, patch, smaller)
         return placements
 
     def images(self, frames: FrameSet, placements: list[Placement]) -> Tensor:
@@ -192,15 +192,14 @@ class VggtEncoder:
     def matched_masks(self, maps: Tensor, masks: np.ndarray, same_set: bool = False) -> None:
         """The tracker matches points alone."""
 
-    def views_that_fit(self, grid: tuple[int, int]) -> int:
-        """How many views of h x w patches the configured memory has room for, by a count of the largest tensors."""
+    @property
+    def cost(self) -> Cost:
+        """Memory that the network takes for a pixel of its input."""
         sizes = self.model.config
         item_bytes = self.model.aggregator.camera_token.element_size()
         kept = len({*self.model.layers_read(sizes.heads), *self.keep_layers})
-        tokens = grid[0] * grid[1] * sizes.width * item_bytes * (2 * kept + LIVE_TOKENS)
-        pixels = grid[0] * grid[1] * sizes.patch**2
-        maps = self.config.frame_chunk * pixels * (sizes.depth_head.features // 2) * item_bytes * LIVE_MAPS
-        return views_that_fit(self.config.memory_mib, tokens, maps)
+        tokens = sizes.width * item_bytes * (2 * kept + LIVE_TOKENS) / sizes.patch**2
+        return Cost(tokens, self.config.frame_chunk * (sizes.depth_head.features // 2) * item_bytes * LIVE_MAPS)
 
     @property
     def device(self) -> torch.device:

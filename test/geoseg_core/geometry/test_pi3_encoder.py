@@ -83,7 +83,7 @@ def test_pi3x_listens_to_what_is_known() -> None:
 def test_more_views_than_the_memory_has_room_for_are_refused() -> None:
     tight = Pi3Encoder(small_pi3(), replace(CONFIG, memory_mib=1))
     # 3000 px of 80x60 are 3 x 5 patches; a view takes 15 x 32 x 4 x 20 bytes of tokens and 15 x 196 x 12 x 4 of maps.
-    assert tight.views_that_fit((3, 5)) == 2**20 // (15 * 32 * 4 * 20 + 15 * 196 * 12 * 4) == 5
+    assert tight.cost.views(1, 15 * 196) == 2**20 // (15 * 32 * 4 * 20 + 15 * 196 * 12 * 4) == 5
     many = FrameSet(tuple(View(f"camera_{index}", photograph(index)) for index in range(8)))
     with pytest.raises(BadInput, match="at most 5 views of 3x5 patches in 1 MiB, got 8; .*`pixels`"):
         tight.encode(many)

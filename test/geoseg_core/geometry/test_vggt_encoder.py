@@ -102,7 +102,7 @@ def test_more_views_than_the_memory_has_room_for_are_refused(encoder: VggtEncode
     model = encoder.model
     tight = VggtEncoder(model, VggtEncoderConfig(side=56, frame_chunk=1, memory_mib=1))
     # 1 MiB less 3 maps of 56 x 56 x 8 float32; a view takes 16 patches x 32 channels x 4 bytes x (2 * 3 + 20).
-    assert tight.views_that_fit((4, 4)) == (2**20 - 3 * 56 * 56 * 8 * 4) // (16 * 32 * 4 * 26) == 14
+    assert tight.cost.views(1, 56 * 56) == (2**20 - 3 * 56 * 56 * 8 * 4) // (16 * 32 * 4 * 26) == 14
     many = FrameSet(tuple(View(f"camera_{index}", photograph(56, 56, index)) for index in range(15)))
     with pytest.raises(BadInput, match="at most 14 views .* got 15"):
         tight.encode(many)
