@@ -26,7 +26,7 @@ from geoseg_core.instances.segmenter import InstanceConfig
 from geoseg_core.instances.tracks import Track
 from geoseg_core.instances.vocabulary.choice import choose_vocabulary, chosen
 from geoseg_core.moment import Moment
-from geoseg_core.out_of_memory import return_memory
+from geoseg_core.process_memory import return_memory
 from geoseg_core.prompting.budget import AnswerTimes
 from geoseg_core.prompting.places import click_at
 from geoseg_core.prompting.regions import PromptConfig

@@ -1,17 +1,15 @@
 """What the node knows of itself: counters and times, and the DiagnosticArray made of them."""
 
-import resource
-import sys
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from threading import Lock
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
+from geoseg_core.process_memory import MIB, gpu_mib, resident_mib
 from geoseg_core.results import SceneResult
 from geoseg_core.synchronizer import IMAGE, SyncCounts, Synchronizer
 from geoseg_ros.parameters import NodeConfig
@@ -137,6 +135,9 @@ def _pipeline_status(
         level, words = WARN, f"slow: 95 % of the sets are done within {latency_s * 1000:.0f} ms"
     if latency_s > limits.error_latency_s:
         level = ERROR
+    resident, most = resident_mib(), config.memory.cpu_mib
+    if most and resident > most:
+        level, words = max(level, WARN), f"takes {resident:.0f} MiB, memory.cpu_mib is {most}"
     values = {
         "rate_hz": f"{statistics.rate_hz():.2f}",
         "sets_synchronised": counts.sets,
@@ -147,15 +148,15 @@ def _pipeline_status(
         **_stage_values(percentiles, lambda stage: "arrival" not in stage),
         **statistics.model,
         **_memory_values(statistics.newest),
-        "resident_mb": f"{resident_mb():.0f}",
-        "gpu_memory_mb": f"{_gpu_memory_mb():.0f}",
+        "resident_mib": f"{resident:.0f}",
+        "gpu_mib": f"{gpu_mib():.0f}",
     }
     return _status("pipeline", level, words, values)
 
 
 def _memory_values(newest: SceneResult | None) -> dict[str, object]:
     if newest is None:
-        return {"scale": "UNKNOWN", "objects": 0, "instances": 0, "memory_mb": "0.0"}
+        return {"scale": "UNKNOWN", "objects": 0, "instances": 0, "remembered_mib": "0.0"}
     tracked = {mask.object_id for view in newest.masks for mask in view.masks}
     instances = () if newest.instances is None else newest.instances.instances
     return {
@@ -167,20 +168,9 @@ def _memory_values(newest: SceneResult | None) -> dict[str, object]:
         "drift": newest.scale.drift,
         "objects": len(tracked),
         "instances": len(instances),
-        "memory_mb": f"{newest.memory_bytes / 1e6:.1f}",
+        "remembered_mib": f"{newest.memory_bytes / MIB:.1f}",
         "points": 0 if newest.instances is None else len(newest.instances.cloud.xyz),
     }
-
-
-def resident_mb() -> float:
-    """Memory of this process that is in use."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
-
-
-def _gpu_memory_mb() -> float:
-    torch = sys.modules.get("torch")  # not loaded: nothing of ours is on a GPU, and loading it would take seconds
-    return torch.cuda.memory_reserved() / 1e6 if torch is not None and torch.cuda.is_available() else 0.0
 
 
 def connection_status(statistics: Statistics) -> DiagnosticStatus:

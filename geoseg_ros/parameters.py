@@ -16,6 +16,7 @@ from rclpy.parameter import Parameter
 from geoseg_core.config import Setting, build, setting, settings
 from geoseg_core.errors import BadConfig, GeosegError
 from geoseg_core.imaging import MAX_PIXELS
+from geoseg_core.memory_limits import MemoryLimits
 from geoseg_core.pipeline import PipelineConfig
 from geoseg_core.synchronizer import SynchronizerConfig
 
@@ -74,6 +75,7 @@ class NodeConfig:
         "does: answer once, have the thing tracked, or nothing", choices=("segment", "track", "ignore"),
     )  # fmt: skip
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    memory: MemoryLimits = field(default_factory=MemoryLimits)
     diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 

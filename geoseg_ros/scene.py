@@ -1,5 +1,6 @@
 """The model's side of the perception node: every method runs in the worker's thread, except where it says so."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from rclpy.clock import Clock
 from geoseg_core.consistency import check_answer, check_scene
 from geoseg_core.cross_view.follower import TrackedObject
 from geoseg_core.errors import BadInput, GeosegError, InconsistentResult
-from geoseg_core.out_of_memory import is_out_of_memory, return_memory
 from geoseg_core.pipeline import Remembered, ScenePipeline
+from geoseg_core.process_memory import is_out_of_memory, resident_mib, return_memory
 from geoseg_core.prompts import Prompt
 from geoseg_core.results import PromptResult, ScaleState, ScaleStatus, SceneResult
 from geoseg_core.views import FrameSet
@@ -22,11 +23,13 @@ from geoseg_ros.camera_rig import CameraRig
 from geoseg_ros.conversions import metric_frame
 from geoseg_ros.diagnostics import Statistics
 from geoseg_ros.frames import FrameBuilder
+from geoseg_ros.parameters import NodeConfig
 from geoseg_ros.publishers import Outputs
 from geoseg_ros.worker import Arrival
 
 # Sets in a row that found no memory, after which the model is made anew.
 MOST_STARVED = 3
+SHRINK_PERIOD_S = 10.0
 Computed = TypeVar("Computed")
 
 
@@ -55,7 +58,7 @@ class Scene:
         builder: FrameBuilder,
         outputs: Outputs,
         statistics: Statistics,
-        tasks: tuple[str, ...],
+        config: NodeConfig,
         clock: Clock,
         tell: Callable[[str], object],
     ) -> None:
@@ -66,13 +69,15 @@ class Scene:
         self._builder = builder
         self._outputs = outputs
         self._statistics = statistics
-        self._tasks = tasks
+        self._tasks = config.pipeline.tasks
+        self._most_mib = config.memory.cpu_mib
         self._clock = clock
         self._tell = tell
         self._newest: FrameSet | None = None
         self._sizes: dict[str, tuple[int, int]] = {}
         self._told = ScaleState()
         self._starved = 0
+        self._shrunk_s = -math.inf
 
     @property
     def pipeline(self) -> ScenePipeline:
@@ -150,7 +155,18 @@ class Scene:
         times_ms |= {stage: ms for stage, ms in result.stage_ms.items() if stage != "total"}
         times_ms["core"] = (core_ns - begun_ns) / 1e6
         times_ms["publish"] = (time.monotonic_ns() - core_ns) / 1e6
+        self._keep_within_limit()
         return True
+
+    def _keep_within_limit(self) -> None:
+        """Remember less where the node takes more memory than it may; then see for a while what came of it."""
+        if not self._most_mib or time.monotonic() - self._shrunk_s < SHRINK_PERIOD_S:
+            return
+        if (resident := resident_mib()) > self._most_mib:
+            self._shrunk_s = time.monotonic()
+            self._tell(f"the node takes {resident:.0f} MiB, memory.cpu_mib is {self._most_mib}: less is remembered")
+            self._newest = None
+            self._pipeline.shrink_memory()
 
     def _process(self, frames: FrameSet) -> SceneResult:
         result = self.pipeline.process(frames)

@@ -13,11 +13,13 @@ MAGIC = (1, 2, 3)  # it breaks
 HUNGRY = (1, 2, 4)  # memory runs out the first time that a set is tried
 STARVED = (1, 2, 5)  # memory runs out whenever a set is tried
 CONTRARY = (1, 2, 6)  # it speaks of an instance that is not there
+GREEDY = (1, 2, 7)  # it takes another 64 MiB
 SLOW, SLOW_S = "something that is hard to find", 0.1
 
 
 class FaultyPipeline(ScenePipeline):
     tried = None
+    taken = ()
 
     def process(self, frames):
         pixels = {tuple(view.image[0, 0]) for view in frames.views}
@@ -26,6 +28,8 @@ class FaultyPipeline(ScenePipeline):
             raise ZeroDivisionError("the model broke")
         if STARVED in pixels or (HUNGRY in pixels and is_first):
             np.ones(2**48)
+        if GREEDY in pixels:
+            self.taken += (np.ones(2**23),)
         result = super().process(frames)
         if CONTRARY in pixels:
             return replace(result, instances=replace(result.instances, instances=()))
@@ -38,8 +42,8 @@ class FaultyPipeline(ScenePipeline):
 
 
 class FaultyNode(perception.PerceptionNode):
-    def make_pipeline(self):
-        return FaultyPipeline()
+    def make_pipeline(self, config):
+        return FaultyPipeline(config)
 
 
 if __name__ == "__main__":

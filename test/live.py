@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -25,7 +26,7 @@ from tf2_msgs.msg import TFMessage
 
 from geoseg_core.geometry.transforms import pose_parts
 from geoseg_core.views import View
-from geoseg_ros.sensor_messages import calibration_to_msg, header_to_msg, image_to_msg
+from geoseg_ros.sensor_messages import calibration_to_msg, header_to_msg, image_to_msg, packed
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (48, 64)
@@ -202,6 +203,13 @@ class Live:
     def spin_until(self, condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
         """As Bench.until, while all cameras publish at 10 Hz."""
         return self.bench.until(condition, self.cameras.publish, timeout_s)
+
+    def publish_marked(self, colour: tuple[int, int, int]) -> None:
+        """A set whose first image has a first pixel of that colour, for `faulty_node`."""
+        stamp_ns = time.time_ns()
+        image = self.cameras.messages("ego", stamp_ns)["image"]
+        image.data[:3] = packed(np.array(colour, np.uint8))
+        self.cameras.publish(stamp_ns, ego_image=image)
 
     def call(self, kind: type, name: str, **request: Any) -> Any:
         """A call of one of the node's services, while all cameras publish."""

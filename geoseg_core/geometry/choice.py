@@ -3,6 +3,7 @@
 Networks, and torch with them, are imported only when one of them is chosen: without, a node starts seconds sooner.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from geoseg_core.errors import BadConfig
 from geoseg_core.geometry.alignment.aligner import Aligner, AlignmentConfig
 from geoseg_core.geometry.encoder import GeometryEncoder
 from geoseg_core.geometry.inference import Pi3EncoderConfig, TinyEncoderConfig, VggtEncoderConfig
+from geoseg_core.geometry.memory_budget import Cost
 from geoseg_core.geometry.rgbd import RgbdConfig, RgbdEncoder
 from geoseg_core.geometry.streaming.config import StreamingConfig
 from geoseg_core.weights.chosen import ChosenWeights, choose_weights, stored_config
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """An encoder, the weights that are in it, if it has any, and what makes it forget earlier sets."""
+    """An encoder, the weights that are in it and what its input costs, if it has any, and what makes it forget earlier
+    sets."""
 
     encoder: GeometryEncoder
     weights: ChosenWeights | None = None
+    cost: Cost | None = None
     reset: Callable[[], None] = lambda: None
 
 
@@ -39,9 +43,9 @@ def load_vggt(config: "GeometryConfig", weights: ChosenWeights, device: "torch.d
     model, layers = vggt_of(weights.path, config.vggt.dtype)
     encoder = VggtEncoder(model.to(device), config.vggt, layers)
     if not config.streaming:
-        return LoadedEncoder(encoder, weights)
+        return LoadedEncoder(encoder, weights, encoder.cost)
     stream = StreamingEncoder(encoder, config.stream)
-    return LoadedEncoder(stream, weights, stream.reset)
+    return LoadedEncoder(stream, weights, encoder.cost, stream.reset)
 
 
 def vggt_of(path: Path, dtype: "torch.dtype") -> "tuple[Vggt, tuple[int, ...]]":
@@ -73,8 +77,8 @@ def load_pi3(config: "GeometryConfig", weights: ChosenWeights, device: "torch.de
     from geoseg_core.geometry.pi3.model import Pi3
 
     sizes = stored_config(weights.path, Pi3Config())
-    model = Pi3.from_checkpoint(weights.path, sizes, config.pi3.dtype).to(device)
-    return LoadedEncoder(Pi3Encoder(model, config.pi3), weights)
+    encoder = Pi3Encoder(Pi3.from_checkpoint(weights.path, sizes, config.pi3.dtype).to(device), config.pi3)
+    return LoadedEncoder(encoder, weights, encoder.cost)
 
 
 def load_pi3x(config: "GeometryConfig", weights: ChosenWeights, device: "torch.device") -> LoadedEncoder:
@@ -83,8 +87,8 @@ def load_pi3x(config: "GeometryConfig", weights: ChosenWeights, device: "torch.d
     from geoseg_core.geometry.pi3.pi3x import Pi3X
 
     sizes = stored_config(weights.path, Pi3XConfig())
-    model = Pi3X.from_checkpoint(weights.path, sizes, config.pi3.dtype).to(device)
-    return LoadedEncoder(Pi3Encoder(model, config.pi3), weights)
+    encoder = Pi3Encoder(Pi3X.from_checkpoint(weights.path, sizes, config.pi3.dtype).to(device), config.pi3)
+    return LoadedEncoder(encoder, weights, encoder.cost)
 
 
 def load_tiny(config: "GeometryConfig", weights: ChosenWeights, device: "torch.device") -> LoadedEncoder:
@@ -95,7 +99,7 @@ def load_tiny(config: "GeometryConfig", weights: ChosenWeights, device: "torch.d
 
     model = TinyGeometry(stored_config(weights.path, TinyConfig()))
     load_checkpoint(model, weights.path)
-    return LoadedEncoder(TinyEncoder(model.to(device), config.tiny), weights)
+    return LoadedEncoder(TinyEncoder(model.to(device), config.tiny), weights, TinyEncoder.cost)
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,21 @@ def aligner_for(config: GeometryConfig) -> Aligner | None:
     if config.encoder == MEASURED:
         return None
     return Aligner(config.alignment, config.rgbd, CHOICES[config.encoder].metric)
+
+
+def within(config: GeometryConfig, cost: Cost, memory_mib: int, views: int) -> tuple[GeometryConfig, str]:
+    """The settings of a network with which so many views fit a memory, none larger than now, and words for them."""
+    section = "pi3" if config.encoder == "pi3x" else config.encoder
+    settings = getattr(config, section)
+    room = cost.pixels(memory_mib, views)
+    if section == "vggt":
+        side = min(settings.side, math.isqrt(room))
+        smaller, words, pixels = {"side": side}, f"a network input of {side}x{side} pixels", side**2
+    else:
+        pixels = min(settings.pixels, room)
+        smaller, words = {"pixels": pixels}, f"a network input of {pixels} pixels"
+    fitting = replace(settings, **smaller, memory_mib=memory_mib)
+    return replace(config, **{section: fitting}), f"{words} for at most {cost.views(memory_mib, pixels)} views"
 
 
 def device_named(name: str, where: str = "geometry.device") -> "torch.device":

@@ -8,7 +8,7 @@ from torch import nn
 
 from geoseg_core.datasets.sample import Sample
 from geoseg_core.errors import TrainingFailed
-from geoseg_core.out_of_memory import is_out_of_memory, return_memory
+from geoseg_core.process_memory import is_out_of_memory, return_memory
 from geoseg_core.training.averages import Averages
 from geoseg_core.training.devices import Devices
 from geoseg_core.training.loader import rows

@@ -9,7 +9,6 @@ Frames: each image in its own optical frame; everything in 3-D in the parameter 
 One thread (the executor's) receives and groups; one other (the worker's) decodes, computes and publishes.
 """
 
-import gc
 import sys
 import traceback
 from functools import partial
@@ -24,15 +23,14 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_msgs.msg import Header
 
 from geoseg_core.errors import GeosegError
-from geoseg_core.out_of_memory import is_out_of_memory, return_memory
-from geoseg_core.pipeline import ScenePipeline
+from geoseg_core.pipeline import PipelineConfig, ScenePipeline
 from geoseg_core.synchronizer import TimeJump
-from geoseg_core.warm_up import warm_up
 from geoseg_ros.camera_rig import CameraRig
 from geoseg_ros.diagnostics import Statistics, diagnostics_to_msg, not_ready_to_msg
 from geoseg_ros.environment import set_ros_environment
 from geoseg_ros.frames import FrameBuilder
 from geoseg_ros.inputs import Inputs
+from geoseg_ros.model_maker import ModelMaker
 from geoseg_ros.parameters import NodeParameters
 from geoseg_ros.publishers import Outputs
 from geoseg_ros.qos_peers import QosPeers
@@ -67,43 +65,20 @@ class PerceptionNode(LifecycleNode):
     def autostart(self) -> bool:
         return self._configuration.config.autostart
 
-    def make_pipeline(self) -> ScenePipeline:
+    def make_pipeline(self, config: PipelineConfig) -> ScenePipeline:
         """The model; the seam where another one is put in."""
-        return ScenePipeline(self._configuration.config.pipeline)
-
-    def _warm_pipeline(self) -> ScenePipeline:
-        """The model, for which the first set costs as much as any other.
-
-        Raises:
-            GeosegError: it can't be made as configured, or memory runs out.
-        """
-        config = self._configuration.config.pipeline
-        try:
-            pipeline = self.make_pipeline()
-            if config.tasks:
-                warm_up(ScenePipeline(config, pipeline.loaded))
-                pipeline.reset_memory()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise GeosegError(
-                f"expected memory for the encoder {config.geometry.encoder}, it ran out ({error}); make room, or take "
-                "a smaller one"
-            ) from error
-        # What is loaded by now stays: without this, Python walks through all of it now and then, for 30 ms and more.
-        return_memory()  # what a model before left behind
-        gc.freeze()
-        return pipeline
+        return ScenePipeline(config)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the parameters, build the model, announce outputs and services."""
-        config = self._configuration.config
         log = self.get_logger()
+        maker = ModelMaker(self.make_pipeline, self._configuration.config, log.info)
         try:
-            pipeline = self._warm_pipeline()
+            pipeline = maker.first()
         except GeosegError as error:
             log.error(f"not configured: {error}")
             return FAILURE
+        config = maker.config
         model = {"encoder": config.pipeline.geometry.encoder}
         for part, (words, weights) in pipeline.networks.items():
             log.info(f"{words}, {weights}")
@@ -119,8 +94,8 @@ class PerceptionNode(LifecycleNode):
         )
         builder = FrameBuilder(self._rig, config, self._statistics)
         self._scene = Scene(
-            pipeline, self._warm_pipeline, self._rig, builder, self._outputs, self._statistics, config.pipeline.tasks,
-            self.get_clock(), log.info,
+            pipeline, maker.again, self._rig, builder, self._outputs, self._statistics, config, self.get_clock(),
+            log.info,
         )  # fmt: skip
         self._answering = Services(self, self._configuration, self._scene, self._outputs, self._statistics)
         return SUCCESS

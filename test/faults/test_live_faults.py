@@ -163,16 +163,8 @@ def test_a_missing_camera_is_named_within_a_second_and_comes_back(live):
     live.spin_until(lambda: "missing" not in live.status("camera exo_left").message)
 
 
-def publish_marked(live, colour: tuple[int, int, int]) -> None:
-    """A set with a first pixel of that colour."""
-    stamp_ns = time.time_ns()
-    image = live.cameras.messages("ego", stamp_ns)["image"]
-    image.data[:3] = packed(np.array(colour, np.uint8))
-    live.cameras.publish(stamp_ns, ego_image=image)
-
-
 def test_a_model_that_breaks_is_logged_and_the_next_set_is_delivered(live):
-    live.bench.until(lambda: live.value("pipeline", "sets_failed"), lambda: publish_marked(live, MAGIC))
+    live.bench.until(lambda: live.value("pipeline", "sets_failed"), lambda: live.publish_marked(MAGIC))
     log = live.log.read_text()
     assert "Traceback" in log and "ZeroDivisionError: the model broke" in log
 
@@ -180,14 +172,14 @@ def test_a_model_that_breaks_is_logged_and_the_next_set_is_delivered(live):
 def test_where_memory_runs_out_less_is_remembered_and_the_set_is_tried_once_more(live):
     masks = live.bench.heard["/geoseg/cross_view_masks"]
     count = len(masks)
-    live.bench.until(lambda: len(masks) > count + 3, lambda: publish_marked(live, HUNGRY))
+    live.bench.until(lambda: len(masks) > count + 3, lambda: live.publish_marked(HUNGRY))
     assert "memory ran out: Unable to allocate 2.00 PiB" in live.log.read_text()
     assert not live.value("pipeline", "sets_out_of_memory")
 
 
 def test_where_memory_runs_out_for_good_sets_are_counted_and_the_model_is_made_anew(live):
     made_anew = "memory ran out for 3 sets in a row: the model is made anew"
-    live.bench.until(lambda: live.log.read_text().count(made_anew) > 1, lambda: publish_marked(live, STARVED))
+    live.bench.until(lambda: live.log.read_text().count(made_anew) > 1, lambda: live.publish_marked(STARVED))
     live.spin_until(lambda: int(live.value("pipeline", "sets_out_of_memory") or 0) >= 6)
     assert live.process.poll() is None
 
@@ -197,7 +189,7 @@ def test_a_result_that_contradicts_itself_is_not_published(live):
     live.bench.spin(0.5)
     count = len(masks)
     live.bench.until(
-        lambda: int(live.value("pipeline", "sets_inconsistent") or 0) > 2, lambda: publish_marked(live, CONTRARY)
+        lambda: int(live.value("pipeline", "sets_inconsistent") or 0) > 2, lambda: live.publish_marked(CONTRARY)
     )
     assert len(masks) == count
     assert "expected labels in 'ego' of instances that are listed" in live.log.read_text()
