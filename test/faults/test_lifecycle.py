@@ -1,43 +1,20 @@
-"""A node that is taken through its life over and over stays as large as it was."""
+"""A node that is taken through its life over and over stays as large as it was; `make soak` does it 200 times."""
 
 import gc
-import os
 import weakref
-from pathlib import Path
 
 import pytest
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
+from faults.lives import MOST_MB_PER_LIFE, change, growth_over
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from live import live_node
 
 from geoseg_ros import msg, srv
 from geoseg_ros.nodes import perception
 
-WARM_UP, CYCLES = 3, 12
-LIFE = (
-    Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE,
-    Transition.TRANSITION_ACTIVATE,
-)  # fmt: skip
-# What a life left behind once was 0.4 MB.
-MOST_MB = 0.15 * CYCLES
-
-
-def resident_mb(process_id: int) -> float:
-    """The memory of a process."""
-    lines = Path(f"/proc/{process_id}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-
-
-def open_files(process_id: int) -> int:
-    return len(os.listdir(f"/proc/{process_id}/fd"))
-
-
-def change(live, transition: int) -> None:
-    """Take the node one step through its life."""
-    assert live.call(ChangeState, "change_state", transition=Transition(id=transition)).success
+LIVES = 12
 
 
 @pytest.mark.parametrize("encoder", ["rgbd", "tiny"])
@@ -74,16 +51,6 @@ def test_an_inactive_node_has_no_weights(ros_environment):
 
 
 def test_many_lives_leave_nothing_behind(tmp_path, ros_environment):
-    with live_node(tmp_path) as live:
-        masks = live.bench.listen(msg.CrossViewMasks, "/geoseg/cross_view_masks")
-        number = live.process.pid
-        for life in range(WARM_UP + CYCLES):
-            if life == WARM_UP:
-                memory, files = resident_mb(number), open_files(number)
-            for step in LIFE:
-                change(live, step)
-            count = len(masks)
-            live.spin_until(lambda: len(masks) > count)  # noqa: B023 (called at once)
-        assert resident_mb(number) - memory < MOST_MB
-        assert open_files(number) <= files
-        assert "Traceback" not in live.log.read_text()
+    grown = growth_over(LIVES, tmp_path)
+    assert grown.memory_mb < MOST_MB_PER_LIFE * LIVES
+    assert grown.open_files <= 0
