@@ -6,7 +6,7 @@ unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test fuzz lint lock clean
+.PHONY: help setup build demo test fuzz soak lint lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -30,6 +30,10 @@ test: lint  ## all tests, with the coverage of every line
 fuzz:  ## damaged inputs for every decoder and reader: INPUTS of them (1000000), of TARGET alone, from number FIRST on
 	@PYTHONPATH=.:test .venv/bin/python -m faults.fuzzing $(if $(INPUTS),--inputs $(INPUTS)) \
 		$(if $(TARGET),--target "$(TARGET)") $(if $(FIRST),--first $(FIRST))
+
+soak:  ## a live node under faults for MINUTES (60), then through LIVES (200), in the order of SEED: out/soak/
+	@PYTHONPATH=.:test .venv/bin/python -m faults.soak $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(LIVES),--lives $(LIVES)) $(if $(SEED),--seed $(SEED))
 
 lock:  ## bring requirements/robot.lock up to robot.in (versions and hashes)
 	@scripts/lock.sh

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,10 +137,10 @@ class Bench:
 
 
 @contextmanager
-def bench() -> Iterator[Bench]:
+def bench(name: str = "bench") -> Iterator[Bench]:
     """rclpy and a bench; needs the fixture ros_environment."""
     rclpy.init()
-    made = Bench()
+    made = Bench(name)
     try:
         yield made
     finally:
@@ -155,13 +155,11 @@ def perception(
     """The perception node in its own process, its output in the file `log`; `__` in a name stands for a dot."""
     settings = {"cameras": ["ego", "exo_left"]} | {name.replace("__", "."): each for name, each in parameters.items()}
     words = [part for name, each in settings.items() for part in ("-p", f"{name}:={_yaml(each)}")]
-    environment = environment | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "test"), *filter(None, [environment.get("PYTHONPATH")])])
-    }
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, "--ros-args", *words], env=environment, stdout=output, stderr=output
-        )
+            [sys.executable, "-m", module, "--ros-args", *words],
+            env=with_modules(environment), stdout=output, stderr=output,
+        )  # fmt: skip
         try:
             yield process
         finally:
@@ -171,6 +169,12 @@ def perception(
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
+
+
+def with_modules(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that finds the packages and what tests share."""
+    paths = [str(ROOT), str(ROOT / "test"), *filter(None, [environment.get("PYTHONPATH")])]
+    return {**environment, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _yaml(value: Any) -> str:
