@@ -36,7 +36,8 @@ class SynchronizerConfig:
         0.5, "a camera that keeps a set waiting this long is left out until it speaks again", "s", 0.01, 10.0
     )
     max_age_s: float = setting(
-        1.0, "stamps further than this from the others' are not used; if most are, time has jumped", "s", 0.05, 60.0
+        1.0, "stamps further than this from the others' are not used; if most are, time has jumped; nor are sets that "
+        "have waited longer for the model", "s", 0.05, 60.0
     )
     queue_size: int = setting(20, "frames kept for each stream while partners are awaited", "frames", 2, 1000)
 
@@ -84,9 +85,12 @@ class Synchronizer:
 
     Args:
         streams: kinds of each camera, e.g. {"ego": ("image", "depth"), "exo": ("image",)}.
+        counts: goes on counting there; from zero where there are none.
     """
 
-    def __init__(self, streams: Mapping[str, Sequence[str]], config: SynchronizerConfig) -> None:
+    def __init__(
+        self, streams: Mapping[str, Sequence[str]], config: SynchronizerConfig, counts: SyncCounts | None = None
+    ) -> None:
         if not streams or any(IMAGE not in kinds for kinds in streams.values()):
             raise BadInput(f"synchronizer: expected at least one camera, each with an image, got {dict(streams)}")
         self._cameras = tuple(streams)
@@ -97,7 +101,7 @@ class Synchronizer:
         self._queues: dict[Stream, deque[Frame]] = {
             (camera, kind): deque() for camera, kinds in streams.items() for kind in kinds
         }
-        self.counts = SyncCounts()
+        self.counts = SyncCounts() if counts is None else counts
         self._jump: TimeJump | None = None
         self._start_epoch()
 

@@ -40,6 +40,7 @@ class Statistics:
         self.refused: Counter[tuple[str, str, str]] = Counter()
         self.refused_s: dict[str, float] = {}
         self.sets: Counter[str] = Counter()
+        self.synchronised = SyncCounts()
         self.heard_s: dict[str, float] = {}
         self.newest: SceneResult | None = None
         self.memory_resets = 0
@@ -63,7 +64,7 @@ class Statistics:
             self._warn(f"refused {kind} of {source!r} ({self.refused[key]} so far): {error}")
 
     def count_set(self, outcome: str) -> None:
-        """processed, superseded, failed, undecodable, unusable, inconsistent, out_of_memory or time_jump."""
+        """processed, superseded, stale, failed, undecodable, unusable, inconsistent, out_of_memory or time_jump."""
         with self._lock:
             self.sets[outcome] += 1
             if outcome == "processed":

@@ -55,7 +55,7 @@ class Inputs:
         self._clock = node.get_clock()
         streams = {camera: (IMAGE, DEPTH) for camera in config.cameras}
         kind = Synchronizer if config.synchronizer == "builtin" else StockSynchronizer
-        self.synchronizer = kind(streams, config.sync)
+        self.synchronizer = kind(streams, config.sync, statistics.synchronised)
         self.subscriptions: list[Subscription] = []
         for camera in config.cameras:
             self._subscribe_camera(camera)

@@ -71,6 +71,7 @@ class Scene:
         self._statistics = statistics
         self._tasks = config.pipeline.tasks
         self._most_mib = config.memory.cpu_mib
+        self._max_wait_ms = config.sync.max_age_s * 1e3
         self._clock = clock
         self._tell = tell
         self._newest: FrameSet | None = None
@@ -115,6 +116,9 @@ class Scene:
         """One set, from messages to messages. Without any task it is only counted."""
         begun_ns = time.monotonic_ns()
         times_ms = {"wait": (begun_ns - arrival.arrived_ns) / 1e6}
+        if times_ms["wait"] > self._max_wait_ms:  # the set before took so long, and no newer one came
+            self._statistics.count_set("stale")
+            return
         if self._tasks:
             frames = self._builder.build(arrival.synced)
             if frames is None:

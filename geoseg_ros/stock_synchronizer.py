@@ -16,7 +16,9 @@ class StockSynchronizer:
         GeosegError: message_filters is not installed.
     """
 
-    def __init__(self, streams: Mapping[str, Sequence[str]], config: SynchronizerConfig) -> None:
+    def __init__(
+        self, streams: Mapping[str, Sequence[str]], config: SynchronizerConfig, counts: SyncCounts | None = None
+    ) -> None:
         try:
             import message_filters
         except ImportError as error:
@@ -29,7 +31,7 @@ class StockSynchronizer:
         self._config = config
         self._filters: dict[tuple[str, str], Any] = {}
         self._sets: list[SyncedSet] = []
-        self.counts = SyncCounts()
+        self.counts = SyncCounts() if counts is None else counts
         self._listen({(camera, IMAGE) for camera in streams})
 
     def add(self, camera: str, kind: str, stamp_ns: int, item: Any, now_ns: int) -> list[SyncedSet]:

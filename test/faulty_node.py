@@ -14,6 +14,7 @@ HUNGRY = (1, 2, 4)  # memory runs out the first time that a set is tried
 STARVED = (1, 2, 5)  # memory runs out whenever a set is tried
 CONTRARY = (1, 2, 6)  # it speaks of an instance that is not there
 GREEDY = (1, 2, 7)  # it takes another 64 MiB
+SLUGGISH, SLUGGISH_S = (1, 2, 8), 1.5  # it takes so long
 SLOW, SLOW_S = "something that is hard to find", 0.1
 
 
@@ -28,6 +29,8 @@ class FaultyPipeline(ScenePipeline):
             raise ZeroDivisionError("the model broke")
         if STARVED in pixels or (HUNGRY in pixels and is_first):
             np.ones(2**48)
+        if SLUGGISH in pixels:
+            time.sleep(SLUGGISH_S)
         if GREEDY in pixels:
             self.taken += (np.ones(2**23),)
         result = super().process(frames)

@@ -16,7 +16,6 @@ import random
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -60,7 +59,6 @@ class Listener:
         self._live = live
         self._pixel = [float(np.median(axis)) for axis in np.nonzero(labels == PROMPTED)[::-1]]
         self._is_followed = False
-        self._newest_counts: Counter[str] = Counter()
         node = live.bench.node
         node.create_subscription(msg.CrossViewMasks, "/geoseg/cross_view_masks", self._note_masks, 100)
         node.create_subscription(msg.PromptMasks, "/geoseg/prompt_masks", self._note_answer, 100)
@@ -109,13 +107,7 @@ class Listener:
                 if "_ms_p" in key and part == "pipeline":
                     self.watched.node_ms[key] = float(value)
                 elif key.startswith(("sets_", "memory_resets")) or " dropped" in key or " refused" in key:
-                    self._count(f"{part}: {key}", int(value))
-
-    def _count(self, name: str, value: int) -> None:
-        """Counters of the synchroniser begin anew when the node is activated again."""
-        before = self._newest_counts[name]
-        self.watched.counts[name] += value - before if value >= before else value
-        self._newest_counts[name] = value
+                    self.watched.counts[f"{part}: {key}"] = int(value)
 
     def is_answered(self) -> bool:
         return all(len(times) > 1 for times in self.watched.prompts.values())

@@ -50,7 +50,7 @@ class Watched:
     faults: list[tuple[float, float, str]] = field(default_factory=list)  # begin, end, name
     prompts: dict[str, list[float]] = field(default_factory=dict)  # when asked, when answered
     refused_prompts: int = 0
-    counts: Counter[str] = field(default_factory=Counter)  # of /diagnostics, added up over the node's activations
+    counts: Counter[str] = field(default_factory=Counter)  # of /diagnostics
     node_ms: dict[str, float] = field(default_factory=dict)
     processor_s: float = 0.0
     broken: str = ""  # a process that ended before its time, with its last words

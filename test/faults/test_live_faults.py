@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
-from faulty_node import CONTRARY, HUNGRY, MAGIC, STARVED
+from faulty_node import CONTRARY, HUNGRY, MAGIC, SLUGGISH, SLUGGISH_S, STARVED
 from geometry_msgs.msg import Point, PointStamped
 from live import live_node, stamp_of, transforms_to_msg, values
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -193,6 +193,32 @@ def test_a_result_that_contradicts_itself_is_not_published(live):
     )
     assert len(masks) == count
     assert "expected labels in 'ego' of instances that are listed" in live.log.read_text()
+
+
+def test_a_model_slower_than_its_cameras_works_on_the_newest_set(live):
+    ages_s = []
+
+    def note(masks):
+        ages_s.append(time.time() - stamp_of(masks) / 1e9)
+
+    listening = live.bench.node.create_subscription(msg.CrossViewMasks, "/geoseg/cross_view_masks", note, 10)
+    superseded = int(live.value("pipeline", "sets_superseded") or 0)
+    live.bench.until(lambda: len(ages_s) > 5, lambda: live.publish_marked(SLUGGISH))
+    # In a queue of all sets the sixth would come 8 s late; the newest one is 1.6 s old where the machine is idle.
+    assert max(ages_s) < 2 * SLUGGISH_S + 1
+    live.spin_until(lambda: int(live.value("pipeline", "sets_superseded")) > superseded + 20)
+    live.bench.node.destroy_subscription(listening)
+
+
+def test_a_set_that_waited_too_long_is_not_used(live):
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    live.bench.spin(0.5)
+    stale = int(live.value("pipeline", "sets_stale") or 0)
+    live.publish_marked(SLUGGISH)
+    live.bench.spin(0.2)
+    stamp_ns = live.cameras.publish()
+    live.bench.until(lambda: int(live.value("pipeline", "sets_stale") or 0) == stale + 1)
+    assert stamp_of(masks[-1]) < stamp_ns
 
 
 def test_a_loop_of_the_bag_resets_the_memory_once(live):
