@@ -24,8 +24,9 @@ lint: setup  ## ruff and mypy
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m mypy
 
-test: lint  ## all tests, with the coverage of every line
+test: lint  ## all tests, with the coverage of every line and branch
 	@.venv/bin/python -m pytest --cov --cov-report=term:skip-covered
+	@.venv/bin/python scripts/node_coverage.py
 
 fuzz:  ## damaged inputs for every decoder and reader: INPUTS of them (1000000), of TARGET alone, from number FIRST on
 	@PYTHONPATH=.:test .venv/bin/python -m faults.fuzzing $(if $(INPUTS),--inputs $(INPUTS)) \

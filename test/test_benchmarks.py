@@ -43,6 +43,13 @@ def test_transport(tmp_path, ros_environment):
     assert all(row["received"] > 0 and 0 < row["p50_ms"] <= row["p95_ms"] for row in record["rows"])
 
 
+def test_synchronizer(tmp_path, ros_environment):
+    record = run("synchronizer", tmp_path, ros_environment, "--cameras", "3", "--seconds", "5")
+    (row,) = record["rows"]
+    assert row["cameras"] == 3 and row["messages"] > 850 and row["sets"] > 50
+    assert 0 < row["p50_us"] <= row["p99_us"] <= row["most_us"]
+
+
 def test_live(bag, tmp_path, ros_environment):
     record = run("live", tmp_path, ros_environment, "--bag", bag, "--rate", "5", "--seconds", "5")
     settings = record["settings"]
