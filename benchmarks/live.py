@@ -98,8 +98,8 @@ def measure(bag: Path, rate_hz: float, seconds: float, folder: Path) -> tuple[li
     from geoseg_ros.srv import TrackObject
 
     from geoseg_ros.conversions import prompt_to_msg
-    from geoseg_ros.demo.processes import Child
     from geoseg_ros.demo.script import choose_requests
+    from geoseg_ros.processes import Child
 
     sequence = BagSequence(bag)
     first = next(iter(sequence))

@@ -28,7 +28,7 @@ def measure(size: str, rate_hz: float, seconds: float, folder: Path) -> list[dic
     import rclpy
     from diagnostic_msgs.msg import DiagnosticArray
 
-    from geoseg_ros.demo.processes import Child, geoseg_command
+    from geoseg_ros.processes import Child, geoseg_command
 
     newest: dict[str, dict[str, str]] = {}
 

@@ -15,9 +15,9 @@ from rclpy.task import Future
 from geoseg_core.datasets.rosbag import BagSequence
 from geoseg_core.errors import GeosegError
 from geoseg_ros.demo.follower import Follower
-from geoseg_ros.demo.processes import Child, geoseg_command
 from geoseg_ros.demo.scoring import Followed
 from geoseg_ros.demo.script import Request
+from geoseg_ros.processes import Child, geoseg_command
 
 START_TIMEOUT_S = 300.0  # a large network is loaded for minutes
 ANSWER_TIMEOUT_S = 5.0

@@ -23,8 +23,8 @@ from geoseg_core.views import FrameSet
 from geoseg_core.weights.chosen import config_metadata
 from geoseg_ros.commands.demo import stage_latency
 from geoseg_ros.demo import live
-from geoseg_ros.demo.processes import geoseg_command
 from geoseg_ros.demo.script import choose_requests, first_complete, stand_in_truth, wholeness
+from geoseg_ros.processes import geoseg_command
 
 NAMES = {each: f"thing_{each}" for each in range(1, 7)}
 

@@ -1,4 +1,4 @@
-"""Children of the demo: ended with it, and their failures told with the end of their log."""
+"""Processes that others start: ended with them, and their failures told with the end of their log."""
 
 import os
 import signal
@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from geoseg_ros.demo import processes
-from geoseg_ros.demo.processes import Child, ChildFailed, geoseg_command
+from geoseg_ros import processes
+from geoseg_ros.processes import Child, ChildFailed, geoseg_command
 
 SLEEP = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(100)"]
 DEAF = [
@@ -67,7 +67,7 @@ def test_leaving_the_block_ends_the_child_also_one_that_does_not_listen(tmp_path
 
 def test_a_killed_parent_takes_its_children_along(tmp_path):
     script = (
-        "import sys, time; from pathlib import Path; from geoseg_ros.demo.processes import Child\n"
+        "import sys, time; from pathlib import Path; from geoseg_ros.processes import Child\n"
         f"with Child('node', {SLEEP!r}, Path({str(tmp_path / 'log')!r}), {{}}) as child:\n"
         "    print(child._process.pid, flush=True); time.sleep(100)\n"
     )

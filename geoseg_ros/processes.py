@@ -19,15 +19,15 @@ LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class ChildFailed(GeosegError):
-    """A process of the demo that ended when it should not have."""
+    """A process that ended when it should not have."""
 
     def __init__(self, name: str, status: int | None, log: Path, tail: str) -> None:
         ended = "did not end" if status is None else f"ended with status {status}"
         super().__init__(f"{name} {ended}; the end of {log}:\n{tail}")
 
 
-def _die_with_parent() -> None:
-    """In the child: be killed by the kernel when the parent dies, whatever killed it (Linux)."""
+def die_with_parent() -> None:
+    """Called in the child: the kernel kills it when its parent dies, whatever killed that (Linux)."""
     if LIBC is not None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -54,7 +54,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 (the parent starts no threads before its children)
+                preexec_fn=die_with_parent,  # noqa: PLW1509 (the parent starts no threads before its children)
             )
         return self
 
