@@ -26,11 +26,11 @@ from geoseg_ros.environment import ros_environment
 from geoseg_ros.inputs import Inputs
 from geoseg_ros.parameters import NodeConfig, NodeParameters
 from geoseg_ros.qos_peers import QosPeers
+from geoseg_ros.shared_memory import FOLDER, PROFILE, segment_sizes
 from geoseg_ros.worker import Arrival
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-PROFILE, RANGE = "FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE"
-SHARED_MEMORY = Path("/dev/shm")
+RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 # A segment of shared memory that holds the newest images of a camera; the middleware's own has half a MB.
 LEAST_SEGMENT = 8_000_000
 # Stamps further than this from the clock are not those of a camera that shares it.
@@ -75,7 +75,7 @@ def profile_finding(profile: Path) -> Finding:
     """Whether a profile of Fast DDS has shared memory for images."""
     subject, advice = "middleware", f"export {PROFILE}={resource('config/fastdds.xml')}"
     try:
-        sizes = [int(each.text or 0) for each in ElementTree.parse(profile).iter() if each.tag.endswith("segment_size")]
+        sizes = segment_sizes(profile)
     except (OSError, ElementTree.ParseError, ValueError) as error:
         return Finding(subject, ERROR, f"{PROFILE}: expected a profile of Fast DDS, got {profile}: {error}", advice)
     if max(sizes, default=0) < LEAST_SEGMENT:
@@ -84,7 +84,7 @@ def profile_finding(profile: Path) -> Finding:
     return Finding(subject, OK, f"Fast DDS, segments of {max(sizes) / 1e6:.0f} MB ({profile})")
 
 
-def shared_memory_finding(cameras: int, folder: Path = SHARED_MEMORY) -> Finding:
+def shared_memory_finding(cameras: int, folder: Path = FOLDER) -> Finding:
     """Whether there is room for a segment of each camera's driver and of the node."""
     try:
         free = shutil.disk_usage(folder).free

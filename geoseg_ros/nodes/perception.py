@@ -36,6 +36,7 @@ from geoseg_ros.publishers import Outputs
 from geoseg_ros.qos_peers import QosPeers
 from geoseg_ros.scene import Scene
 from geoseg_ros.services import Services
+from geoseg_ros.shared_memory import prepare_shared_memory
 from geoseg_ros.worker import Arrival, Worker
 
 POLL_S = 0.1
@@ -220,6 +221,7 @@ def create_node(kind: type[PerceptionNode] = PerceptionNode) -> PerceptionNode:
 def main(kind: type[PerceptionNode] = PerceptionNode) -> None:
     """Run the node alone in its process until SIGINT or SIGTERM."""
     set_ros_environment()
+    prepare_shared_memory()
     rclpy.init()
     try:
         node = create_node(kind)
