@@ -8,7 +8,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopping:
-    """While the `with` block lasts, the first signal only ends `goes_on`; a second SIGINT interrupts as usual."""
+    """While the `with` block lasts, a signal only ends `goes_on`; SIGINT after that interrupts as usual."""
 
     def __init__(self) -> None:
         self._stopped = False
@@ -26,7 +26,7 @@ class Stopping:
         for each, handler in self._before.items():
             signal.signal(each, handler)
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        if self._stopped:
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if self._stopped and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._stopped = True
