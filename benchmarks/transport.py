@@ -38,7 +38,8 @@ def measure(size: str, rate_hz: float, seconds: float, folder: Path) -> list[dic
     rclpy.init()
     listener = rclpy.create_node("transport_benchmark")
     listener.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, 10)
-    bringup = geoseg_command("bringup", "--set", f"cameras=[{', '.join(CAMERAS)}]", "--set", "pipeline.tasks=[]")
+    parameters = ("--set", f"cameras=[{', '.join(CAMERAS)}]", "--set", "pipeline.tasks=[]")
+    bringup = geoseg_command("bringup", "--unsupervised", *parameters)
     cameras = [sys.executable, str(PUBLISHER), "blank", "--size", size]
     cameras += ["--rate", str(rate_hz), "--seconds", str(seconds)]
     with Child("node", bringup, folder / "node.log", {}) as node:

@@ -12,7 +12,7 @@ from typing import TextIO
 from geoseg_core.errors import GeosegError
 
 COMMANDS = {
-    "bringup": ("geoseg_ros.commands.bringup", "start the perception nodes in one process"),
+    "bringup": ("geoseg_ros.commands.bringup", "start the perception nodes, and again when they die"),
     "doctor": ("geoseg_ros.commands.doctor", "look for what keeps geoseg from working here, and say what to do"),
     "replay": ("geoseg_ros.commands.replay", "publish a bag on its own topics, with /clock"),
     "record": ("geoseg_ros.commands.record", "record camera topics, tf and ground truth into a bag"),

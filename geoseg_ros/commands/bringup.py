@@ -1,7 +1,12 @@
-"""`geoseg bringup`: every node of the list in one process with one executor, as launch starts them in several."""
+"""`geoseg bringup`: every node of the list in one process with one executor, as launch starts them in several.
+
+That process is the child of another one, which starts it again when it dies (supervisor.py); with `--unsupervised` it
+is the process of the command itself.
+"""
 
 import argparse
 import importlib
+import os
 from pathlib import Path
 
 import rclpy
@@ -14,6 +19,9 @@ from geoseg_core.resources import resource
 from geoseg_ros.bringup import CONFIG, NODES, NodeEntry
 from geoseg_ros.commands.stopping import Stopping
 from geoseg_ros.environment import set_ros_environment
+from geoseg_ros.processes import die_with_parent, geoseg_command
+from geoseg_ros.shared_memory import lost_ports, prepare_shared_memory
+from geoseg_ros.supervisor import STARTED, Supervisor
 
 ENDINGS = (ExternalShutdownException, NotInitializedException, RuntimeError)
 
@@ -25,21 +33,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides", help="set a parameter; repeatable"
     )
     parser.add_argument(
+        "--unsupervised", action="store_true", help="start nothing again: systemd, a container or nobody does"
+    )
+    # How the supervisor starts its child: where to say that the nodes have started.
+    parser.add_argument("--notification-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
         "--ros-args", nargs=argparse.REMAINDER, default=[], help="what follows goes to ROS: remappings, log level, ..."
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Spin until SIGINT or SIGTERM.
+    """Until SIGINT or SIGTERM: serve the nodes, or see to it that a child does.
 
     Raises:
         GeosegError: a file is not there, an override has no value, or a node does not start.
     """
     ros_arguments = ros_command_line(arguments.config, arguments.overrides, arguments.ros_args)
+    if not arguments.unsupervised:
+        return Supervisor(lambda fd: child_command(arguments, fd), arguments.ros_args, lost_ports).run()
+    if arguments.notification_fd is not None:
+        die_with_parent()
+        os.set_inheritable(arguments.notification_fd, False)
     set_ros_environment()
     with Stopping() as stopping:
         try:
-            spin(ros_arguments)
+            spin(ros_arguments, arguments.notification_fd)
         except ENDINGS:
             # After a signal the context is gone, which a node that is just starting meets in many ways.
             if stopping.goes_on():
@@ -47,8 +65,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def spin(ros_arguments: list[str]) -> None:
-    """Start the nodes and serve them until the context is shut down."""
+def child_command(arguments: argparse.Namespace, notification_fd: int) -> list[str]:
+    """The command line with which the supervisor starts the nodes."""
+    words = ["bringup", "--unsupervised", "--notification-fd", str(notification_fd)]
+    if arguments.config is not None:
+        words += ["--config", str(arguments.config)]
+    for override in arguments.overrides:
+        words += ["--set", override]
+    return geoseg_command(*words, "--ros-args", *arguments.ros_args)
+
+
+def spin(ros_arguments: list[str], notification_fd: int | None) -> None:
+    """Start the nodes, say so, and serve them until the context is shut down.
+
+    Raises:
+        BrokenPipeError: whoever wanted to know that they have started is gone.
+    """
+    prepare_shared_memory()
     try:
         rclpy.init(args=ros_arguments)
     except RuntimeError as error:
@@ -60,6 +93,8 @@ def spin(ros_arguments: list[str]) -> None:
         for entry in NODES:
             nodes.append(start(entry))
             executor.add_node(nodes[-1])
+        if notification_fd is not None:
+            os.write(notification_fd, STARTED)
         executor.spin()
     finally:
         for node in nodes:

@@ -56,7 +56,7 @@ def run_live(
     """
     cameras = f"cameras=[{', '.join(sequence.cameras)}]"
     parameters = (cameras, f"world_frame={sequence.world_frame}", "use_sim_time=true", *overrides)
-    bringup = geoseg_command("bringup", *(word for each in parameters for word in ("--set", each)))
+    bringup = geoseg_command("bringup", "--unsupervised", *(word for each in parameters for word in ("--set", each)))
     with _client(sequence.cameras) as (follower, spin), Child("bringup", bringup, out / "bringup.log", {}) as node:
         _wait_until_active(follower, spin, node)
         waiting = [follower.track(each.prompt, each.name, PROMPT_TIMEOUT_S) for each in requests]
