@@ -30,7 +30,7 @@ from geoseg_ros.shared_memory import FOLDER, PROFILE, segment_sizes
 from geoseg_ros.worker import Arrival
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+RANGE, PEERS = "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_STATIC_PEERS"
 # A segment of shared memory that holds the newest images of a camera; the middleware's own has half a MB.
 LEAST_SEGMENT = 8_000_000
 # Stamps further than this from the clock are not those of a camera that shares it.
@@ -62,13 +62,26 @@ def shell_findings(environment: dict[str, str]) -> Iterator[Finding]:
                       "it lose most large images", f"export {PROFILE}={resource('config/fastdds.xml')}")  # fmt: skip
     else:
         yield profile_finding(Path(environment[PROFILE]))
-    found = environment.get(RANGE, wanted[RANGE])
-    domain = environment.get("ROS_DOMAIN_ID", "0")
-    if found == "LOCALHOST":
-        yield Finding("discovery", OK, f"this computer alone, domain {domain}")
-    else:
-        yield Finding("discovery", WARN, f"{RANGE}={found}, domain {domain}: other computers see and feed the nodes",
-                      f"unset {RANGE} unless cameras or planners run elsewhere")  # fmt: skip
+    yield discovery_finding(environment, Path(environment.get(PROFILE, wanted[PROFILE])))
+
+
+def discovery_finding(environment: dict[str, str], profile: Path) -> Finding:
+    """Who finds and reaches the nodes, by the variables and the profile of Fast DDS that they are started with."""
+    found, domain = environment.get(RANGE, "LOCALHOST"), environment.get("ROS_DOMAIN_ID", "0")
+    peers = environment.get(PEERS, "")
+    keeps_to_itself = profile.is_file() and "interfaceWhiteList" in profile.read_text(errors="replace")
+    if found == "LOCALHOST" and not peers:
+        if keeps_to_itself:
+            return Finding("discovery", OK, f"this computer alone, domain {domain}")
+        return Finding("discovery", WARN, f"the nodes look for this computer alone, domain {domain}, but another that "
+                       f"knows its address reaches them through {profile}",
+                       f"export {PROFILE}={resource('config/fastdds.xml')}")  # fmt: skip
+    named = f"{RANGE}={found}{f', {PEERS}={peers}' if peers else ''}, domain {domain}"
+    if keeps_to_itself:
+        return Finding("discovery", WARN, f"{named}, but {profile} keeps to this computer",
+                       f"export {PROFILE}={resource('config/fastdds_network.xml')}")  # fmt: skip
+    return Finding("discovery", WARN, f"{named}: other computers see and feed the nodes",
+                   f"unset {PEERS if peers else RANGE} unless cameras or planners run elsewhere")  # fmt: skip
 
 
 def profile_finding(profile: Path) -> Finding:

@@ -8,14 +8,17 @@ from geoseg_core.resources import resource
 def ros_environment() -> dict[str, str]:
     """Names and values. A value that the user has set is left as it is.
 
-    FASTRTPS_DEFAULT_PROFILES_FILE: shared memory that is large enough for images; without it most are lost.
-    ROS_AUTOMATIC_DISCOVERY_RANGE: nobody outside this computer sees or feeds the nodes unless it is asked for.
+    FASTRTPS_DEFAULT_PROFILES_FILE: shared memory that is large enough for images, without which most are lost; nobody
+    outside this computer reaches the nodes, unless the range of discovery or ROS_STATIC_PEERS asks for it.
+    ROS_AUTOMATIC_DISCOVERY_RANGE: the nodes look for nobody outside this computer.
     OMP_WAIT_POLICY: threads of the numeric libraries sleep while they wait, and leave the cores to the executor.
     OPENBLAS_NUM_THREADS, OPENCV_FOR_THREADS_NUM: our matrices and images are small; a second thread that waits for
     them costs more than it does, twice so with publishers on the same cores.
     """
+    is_alone = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST") == "LOCALHOST"
+    is_alone = is_alone and not os.environ.get("ROS_STATIC_PEERS")
     wanted = {
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(resource("config/fastdds.xml")),
+        "FASTRTPS_DEFAULT_PROFILES_FILE": str(resource(f"config/fastdds{'' if is_alone else '_network'}.xml")),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "OMP_WAIT_POLICY": "PASSIVE",
         "OPENBLAS_NUM_THREADS": "1",

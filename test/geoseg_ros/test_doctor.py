@@ -8,7 +8,7 @@ from geoseg_processes import TIMEOUT_S, command
 from raw_bags import write_bag
 
 from geoseg_core.resources import resource
-from geoseg_ros.doctor import profile_finding, shared_memory_finding, shell_findings
+from geoseg_ros.doctor import discovery_finding, profile_finding, shared_memory_finding, shell_findings
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -70,6 +70,20 @@ def test_profiles_of_the_middleware(tmp_path: Path):
         assert profile_finding(each).level == ERROR and str(each) in profile_finding(each).words
     (without, _) = shell_findings({})
     assert without.level == WARN and without.advice.startswith("export FASTRTPS_DEFAULT_PROFILES_FILE=")
+
+
+@pytest.mark.parametrize(
+    ("environment", "profile", "level", "words", "advice"),
+    [
+        ({}, "fastdds", OK, "this computer alone, domain 0", ""),
+        ({}, "fastdds_network", WARN, "another that knows its address reaches them", "config/fastdds.xml"),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}, "fastdds", WARN, "keeps to this computer", "fastdds_network.xml"),
+        ({"ROS_STATIC_PEERS": "10.0.0.9"}, "fastdds_network", WARN, "other computers see and feed", "unset ROS_STATIC"),
+    ],
+)
+def test_who_reaches_the_nodes(environment, profile, level, words, advice):
+    found = discovery_finding(environment, resource(f"config/{profile}.xml"))
+    assert found.level == level and words in found.words and advice in found.advice
 
 
 def test_room_for_shared_memory(tmp_path: Path):

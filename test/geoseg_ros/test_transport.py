@@ -5,12 +5,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from geoseg_core.resources import resource
 from geoseg_ros.environment import ros_environment as program_environment
 
 COUNT = 20
@@ -60,9 +62,30 @@ def test_no_large_image_is_lost_between_two_processes(ros_environment: dict[str,
 
 
 def test_the_defaults_are_local_and_name_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE", "OMP_WAIT_POLICY"):
+    names = "FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_STATIC_PEERS", "OMP_WAIT_POLICY"
+    for name in names:
         monkeypatch.delenv(name, raising=False)
     environment = program_environment()
     assert Path(environment["FASTRTPS_DEFAULT_PROFILES_FILE"]).name == "fastdds.xml"
     assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     assert environment.keys() - os.environ.keys() == environment.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET"), ("ROS_STATIC_PEERS", "robot")]
+)
+def test_who_asks_for_other_computers_gets_a_profile_that_reaches_them(name, value, monkeypatch) -> None:
+    for each in ("FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_STATIC_PEERS"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, value)
+    assert Path(program_environment()["FASTRTPS_DEFAULT_PROFILES_FILE"]).name == "fastdds_network.xml"
+
+
+def test_the_two_profiles_differ_in_the_interfaces_alone() -> None:
+    local, network = (ElementTree.parse(resource(f"config/fastdds{end}.xml")).getroot() for end in ("", "_network"))
+    (listing,) = (each for each in local.iter() if each.tag.endswith("interfaceWhiteList"))
+    assert [each.text for each in listing] == ["127.0.0.1"]
+    (udp,) = (each for each in local.iter() if listing in each)
+    udp.remove(listing)
+    written = [ElementTree.canonicalize(ElementTree.tostring(each), strip_text=True) for each in (local, network)]
+    assert written[0] == written[1]
