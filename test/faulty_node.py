@@ -5,6 +5,8 @@ import time
 from dataclasses import replace
 
 import numpy as np
+from std_msgs.msg import Empty
+from std_srvs.srv import Trigger
 
 from geoseg_core.pipeline import ScenePipeline
 from geoseg_ros.nodes import perception
@@ -45,6 +47,14 @@ class FaultyPipeline(ScenePipeline):
 
 
 class FaultyNode(perception.PerceptionNode):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.create_subscription(Empty, "~/break", self.break_down, 10)
+        self.create_service(Trigger, "~/break", self.break_down)
+
+    def break_down(self, *_):
+        raise ArithmeticError("a callback broke")
+
     def make_pipeline(self, config):
         return FaultyPipeline(config)
 

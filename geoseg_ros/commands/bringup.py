@@ -20,6 +20,7 @@ from geoseg_ros.bringup import CONFIG, NODES, NodeEntry
 from geoseg_ros.commands.stopping import Stopping
 from geoseg_ros.environment import set_ros_environment
 from geoseg_ros.processes import die_with_parent, geoseg_command
+from geoseg_ros.serving import serve
 from geoseg_ros.shared_memory import lost_ports, prepare_shared_memory
 from geoseg_ros.supervisor import STARTED, Supervisor
 
@@ -95,7 +96,7 @@ def spin(ros_arguments: list[str], notification_fd: int | None) -> None:
             executor.add_node(nodes[-1])
         if notification_fd is not None:
             os.write(notification_fd, STARTED)
-        executor.spin()
+        serve(executor)
     finally:
         for node in nodes:
             node.destroy_node()

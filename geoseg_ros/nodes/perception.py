@@ -36,6 +36,7 @@ from geoseg_ros.publishers import Outputs
 from geoseg_ros.qos_peers import QosPeers
 from geoseg_ros.scene import Scene
 from geoseg_ros.services import Services
+from geoseg_ros.serving import serve
 from geoseg_ros.shared_memory import prepare_shared_memory
 from geoseg_ros.worker import Arrival, Worker
 
@@ -230,7 +231,7 @@ def main(kind: type[PerceptionNode] = PerceptionNode) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        executor.spin()
+        serve(executor)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

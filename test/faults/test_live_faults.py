@@ -14,7 +14,8 @@ from live import live_node, stamp_of, transforms_to_msg, values
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header
+from std_msgs.msg import Empty, Header
+from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from geoseg_ros import msg, srv
@@ -167,6 +168,18 @@ def test_a_model_that_breaks_is_logged_and_the_next_set_is_delivered(live):
     live.bench.until(lambda: live.value("pipeline", "sets_failed"), lambda: live.publish_marked(MAGIC))
     log = live.log.read_text()
     assert "Traceback" in log and "ZeroDivisionError: the model broke" in log
+
+
+def test_callbacks_that_break_are_logged_and_cost_their_message_only(live):
+    breaking = live.bench.node.create_publisher(Empty, "/geoseg/break", 10)
+    client = live.bench.node.create_client(Trigger, "/geoseg/break")
+    live.spin_until(lambda: breaking.get_subscription_count() and client.service_is_ready())
+    for number in range(1, 4):
+        breaking.publish(Empty())
+        client.call_async(Trigger.Request())
+        live.spin_until(lambda: live.log.read_text().count("ArithmeticError: a callback broke") == 2 * number)  # noqa: B023
+    live.bench.node.destroy_publisher(breaking)
+    live.bench.node.destroy_client(client)
 
 
 def test_where_memory_runs_out_less_is_remembered_and_the_set_is_tried_once_more(live):
