@@ -40,7 +40,7 @@ LONGEST_WAIT_S = 600.0
 
 @dataclass(frozen=True)
 class LimitsConfig:
-    """What each service, the action and each topic of prompts and clicks takes; what is above is refused at once."""
+    """What can be asked of the node; what is above is refused at once."""
 
     requests_per_s: float = setting(
         50.0, "requests a second on each service, action and topic of prompts, over time; as many may come at once "
@@ -49,6 +49,7 @@ class LimitsConfig:
     waiting_requests: int = setting(
         100, "requests of each service, action and topic of prompts that may wait for their answer", "", 1, 10_000
     )
+    objects: int = setting(100, "objects that are followed at once; each one costs time in every set", "", 1, 10_000)
 
 
 @dataclass(frozen=True)

@@ -130,10 +130,21 @@ class Services:
             )
         if is_tracked:
             object_id, label = message.object_id, message.label
-            attempt = partial(self._scene.track, prompt, object_id, label, message.request_id, budget_s)
+            attempt = partial(self._track, prompt, object_id, label, message.request_id, budget_s)
         else:
             attempt = partial(self._scene.segment, prompt, message.request_id)
         return self._request(gate, partial(self._publish_too, attempt), timeout_s, prompt.camera)
+
+    def _track(
+        self, prompt: Prompt, object_id: int, label: str, request_id: str, budget_s: float = 0.0
+    ) -> Answer | None:
+        most = self._parameters.config.limits.objects
+        if not object_id and len(self._scene.pipeline.objects()) >= most:
+            raise GeosegError(
+                f"too many objects: expected at most {most} to be followed at once; forget one first, or raise "
+                "limits.objects"
+            )
+        return self._scene.track(prompt, object_id, label, request_id, budget_s)
 
     def _publish_too(self, attempt: Callable[[], Answer | None]) -> Answer | None:
         answer = attempt()
@@ -239,7 +250,7 @@ class Services:
         if prompt is None:
             return None
         if self._parameters.config.clicked_point == "track":
-            return self._scene.track(prompt, 0, "", request_id)
+            return self._track(prompt, 0, "", request_id)
         return self._scene.segment(prompt, request_id)
 
     async def _answer_openly(self, make: Callable[[], Request], request_id: str) -> None:
