@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
+from faults.lives import resident_mb
 from faulty_node import CONTRARY, HUNGRY, MAGIC, SLUGGISH, SLUGGISH_S, STARVED
 from geometry_msgs.msg import Point, PointStamped
 from live import live_node, stamp_of, transforms_to_msg, values
@@ -239,12 +240,16 @@ def test_a_loop_of_the_bag_resets_the_memory_once(live):
     before = live.log.read_text().count("the memory is reset")
     resets = int(live.value("pipeline", "memory_resets"))
     masks = live.bench.heard["/geoseg/cross_view_masks"]
+    sets = [int(live.value("pipeline", "sets_synchronised"))]
     for loop in range(2):
         for step in range(5):
             live.cameras.publish(1_000_000_000_000 + step * 500_000_000)
             live.bench.spin(0.1)
         live.bench.until(lambda: stamp_of(masks[-1]) == 1_002_000_000_000)
         assert live.log.read_text().count("the memory is reset") == before + 1 + loop
+        live.bench.spin(0.5)
+        sets.append(int(live.value("pipeline", "sets_synchronised")))
+    assert sets[2] - sets[1] == 5 <= sets[1] - sets[0]
     live.bench.until(lambda: int(live.value("pipeline", "memory_resets")) == resets + 2)
     assert not live.call(srv.ListObjects, "list_objects").object_ids
 
@@ -282,6 +287,23 @@ def test_peers_with_incompatible_qos_are_named(live):
     finally:
         other.destroy_node()
     live.spin_until(lambda: live.status("connections").level == DiagnosticStatus.OK)
+
+
+def test_a_subscriber_that_never_takes_anything_does_not_make_the_node_grow(live):
+    sleepy = rclpy.create_node("sleepy")
+    for kind, topic in ((msg.CrossViewMasks, "cross_view_masks"), (msg.InstanceCloud, "instances"),
+                        (Image, "ego/overlay")):  # fmt: skip
+        sleepy.create_subscription(kind, f"/geoseg/{topic}", print, 1)
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    try:
+        count = len(masks)
+        live.spin_until(lambda: len(masks) > count + 20)
+        size_mb, count = resident_mb(live.process.pid), len(masks)
+        live.spin_until(lambda: len(masks) > count + 60)
+        # A set has some 100 kB of masks, points and pictures.
+        assert resident_mb(live.process.pid) - size_mb < 3
+    finally:
+        sleepy.destroy_node()
 
 
 def test_a_camera_with_a_wrong_clock_is_left_out_and_named(live):

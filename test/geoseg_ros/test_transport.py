@@ -1,4 +1,4 @@
-"""The profile of config/fastdds.xml: large best-effort images pass between two processes without loss."""
+"""The profile of config/fastdds.xml: large best-effort messages pass between two processes without loss."""
 
 import os
 import subprocess
@@ -10,34 +10,39 @@ from xml.etree import ElementTree
 import pytest
 import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 
 from geoseg_core.resources import resource
 from geoseg_ros.environment import ros_environment as program_environment
 
 COUNT = 20
 QOS = "QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)"
+IMAGE = 'Image(height=720, width=1280, encoding="rgb8", step=3840, data=bytes(1280 * 720 * 3))'
+CLOUD = "PointCloud2(height=1, width=250_000, point_step=20, row_step=5_000_000, data=bytes(5_000_000))"
 PUBLISHER = f"""
 import sys, time, rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 rclpy.init()
 node = rclpy.create_node("camera")
-publisher = node.create_publisher(Image, "image", {QOS})
-image = Image(height=720, width=1280, encoding="rgb8", step=3840, data=bytes(1280 * 720 * 3))
+large = eval(sys.argv[1])
+publisher = node.create_publisher(type(large), "large", {QOS})
 deadline = time.monotonic() + 20
 while not publisher.get_subscription_count() and time.monotonic() < deadline:
     time.sleep(0.02)
 time.sleep(0.5)
 for number in range({COUNT}):
-    image.header.frame_id = str(number)
-    publisher.publish(image)
+    large.header.frame_id = str(number)
+    publisher.publish(large)
     time.sleep(0.05)
 sys.stdin.read()
 """
 
 
-def test_no_large_image_is_lost_between_two_processes(ros_environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(("kind", "large"), [(Image, IMAGE), (PointCloud2, CLOUD)])
+def test_no_large_message_is_lost_between_two_processes(
+    ros_environment: dict[str, str], kind: type, large: str
+) -> None:
     if rclpy.get_rmw_implementation_identifier() != "rmw_fastrtps_cpp":
         pytest.skip("the profile is for Fast DDS")
     shared_memory = Path("/dev/shm")
@@ -46,8 +51,8 @@ def test_no_large_image_is_lost_between_two_processes(ros_environment: dict[str,
     node = rclpy.create_node("viewer")
     received: list[str] = []
     qos = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
-    node.create_subscription(Image, "image", lambda image: received.append(image.header.frame_id), qos)
-    camera = subprocess.Popen([sys.executable, "-c", PUBLISHER], env=ros_environment, stdin=subprocess.PIPE)
+    node.create_subscription(kind, "large", lambda each: received.append(each.header.frame_id), qos)
+    camera = subprocess.Popen([sys.executable, "-c", PUBLISHER, large], env=ros_environment, stdin=subprocess.PIPE)
     try:
         deadline = time.monotonic() + 30
         while len(received) < COUNT and time.monotonic() < deadline:
