@@ -22,6 +22,7 @@ from geoseg_core.views import FrameSet, View
 from geoseg_ros import msg
 from geoseg_ros.sensor_messages import header_to_msg, image_from_msg, image_to_msg, packed, time_from_msg, time_to_msg
 
+MAX_CHARACTERS = 1000  # of a prompt's label and request_id
 POINT = np.dtype(
     {
         "names": ["x", "y", "z", "rgb", "instance_id", "confidence"],
@@ -299,6 +300,10 @@ def prompt_from_msg(message: msg.Prompt) -> Prompt:
             f"prompt: expected u v for each of at most {MAX_POINTS} point labels, got {len(coordinates)} numbers "
             f"for {count} labels"
         )
+    for name in ("label", "request_id"):  # which go into answers and masks
+        if len(getattr(message, name)) > MAX_CHARACTERS:
+            got = len(getattr(message, name))
+            raise BadInput(f"prompt {name}: expected at most {MAX_CHARACTERS} characters, got {got}")
     if len(message.box_px) not in (0, 4):
         raise BadInput(f"prompt box: expected u_min v_min u_max v_max or nothing, got {len(message.box_px)} numbers")
     return Prompt(

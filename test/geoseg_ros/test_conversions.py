@@ -181,6 +181,8 @@ def test_prompts_come_back(points, has_box, has_mask):
         (msg.Prompt(points_px=[1.0, 2.0, 3.0], point_labels=[1]), "got 3 numbers for 1 labels"),
         (msg.Prompt(points_px=[0.0] * 4000, point_labels=[1] * 2000), "at most 1024"),
         (msg.Prompt(box_px=[1.0, 2.0]), "got 2 numbers"),
+        (msg.Prompt(label="cup " * 1000), "label: expected at most 1000 characters, got 4000"),
+        (msg.Prompt(request_id="1" * 1001), "request_id: expected at most 1000 characters, got 1001"),
         (msg.Prompt(mask=Image(height=9, width=9, step=9, encoding="mono8")), "got 0"),
         (msg.Prompt(mask=Image(height=1, width=1, step=3, encoding="rgb8", data=[1, 2, 3])), "expected mono8"),
     ],
