@@ -30,10 +30,13 @@ class Setting:
             BadConfig: wrong type, out of range, or none of the choices.
         """
         wanted = type(self.default)
-        if wanted is float and type(value) is int and abs(value) <= sys.float_info.max:
-            value = float(value)
         if wanted is tuple and isinstance(value, (list, tuple)):
-            value = tuple(value)
+            kind = member_type(self.default)
+            value = tuple(in_float(member) if kind is float else member for member in value)
+            if any(type(member) is not kind for member in value):
+                raise BadConfig(f"{self.name}: expected a list of {kind.__name__}, got {list(value)!r}")
+        elif wanted is float:
+            value = in_float(value)
         if type(value) is not wanted:
             raise BadConfig(f"{self.name}: expected {wanted.__name__}, got {value!r}")
         members = value if wanted is tuple else (value,)
@@ -45,6 +48,16 @@ class Setting:
             wanted_range = f"{self.low} to {self.high} {self.unit}".rstrip()
             raise BadConfig(f"{self.name}: expected {wanted_range}, got {value!r}")
         return value
+
+
+def member_type(default: tuple) -> type:
+    """What the members of a tuple are, by its default; words where that is empty."""
+    return type(default[0]) if default else str
+
+
+def in_float(value: Any) -> Any:
+    """A whole number as a float, if there is one so large; anything else as it is."""
+    return float(value) if type(value) is int and abs(value) <= sys.float_info.max else value
 
 
 def setting(
@@ -115,7 +128,8 @@ def build_from_words(config: Any, words: Iterable[str]) -> Any:
 def _value(default: Any, text: str) -> Any:
     """A value of the default's type, or the text itself where it can't be one: the setting refuses that."""
     if isinstance(default, tuple):
-        return tuple(part.strip() for part in text.strip("[]").split(",") if part.strip())
+        member = member_type(default)()
+        return tuple(_value(member, part.strip()) for part in text.strip("[]").split(",") if part.strip())
     if isinstance(default, bool):
         return {"true": True, "false": False}.get(text.lower(), text)
     try:

@@ -73,7 +73,10 @@ def damaged_json(text: bytes, random: np.random.Generator) -> bytes:
         return damaged(text, random)
     if kind < 0.21:
         return b'{"objects":' + b"[" * int(random.integers(1, 100_000))
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except ValueError:  # it was damaged before
+        return damaged(text, random)
     for _ in range(1 + int(random.integers(2))):
         value = strange(value, random)
     return json.dumps(value).encode()

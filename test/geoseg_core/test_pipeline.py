@@ -273,5 +273,7 @@ def test_memory_that_can_not_be_written_is_an_error_of_ours(tmp_path: Path) -> N
 def test_settings_have_dotted_names_and_refuse_what_they_do_not_know() -> None:
     config = build(PipelineConfig, {"instances.clusters.voxel_m": 0.01, "tasks": ["cross_view"]})
     assert config.instances.clusters.voxel_m == 0.01 and config.tasks == ("cross_view",)
+    with pytest.raises(BadConfig, match=r"rivals: expected a list of str, got \['cup', 1\]"):
+        build(PipelineConfig, {"instances.vocabulary.rivals": ["cup", 1]})
     with pytest.raises(BadConfig, match="cross_view.method"):
         build(PipelineConfig, {"cross_view.method": "magic"})
