@@ -6,12 +6,15 @@ The layout is ScanNet's: vertices in a binary PLY, `segIndices` with the segment
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from geoseg_core.datasets.files import read_bytes, read_json
 from geoseg_core.errors import BadInput
 
+MOST_OBJECTS = 65_536
+GROUP_ERRORS = (TypeError, KeyError, ValueError, OverflowError)
 PLY_TYPES = {
     "char": "i1", "uchar": "u1", "short": "<i2", "ushort": "<u2", "int": "<i4", "uint": "<u4", "float": "<f4",
     "double": "<f8", "int8": "i1", "uint8": "u1", "int16": "<i2", "uint16": "<u2", "int32": "<i4", "uint32": "<u4",
@@ -81,9 +84,21 @@ class ScanFiles:
         """Object id + 1 of each segment that has an object."""
         groups = read_json(self.objects).get("segGroups")
         try:
-            return {int(number): int(group["objectId"]) + 1 for group in groups for number in group["segments"]}
-        except (TypeError, KeyError, ValueError) as error:
+            return {int(number): object_id(group) + 1 for group in groups for number in group["segments"]}
+        except GROUP_ERRORS as error:
             raise BadInput(f"{self.objects}: expected segGroups with objectId and segments, got {error!r}") from error
+
+
+def object_id(group: dict[str, Any]) -> int:
+    """The id of an annotated object.
+
+    Raises:
+        ValueError: it is none; TypeError, KeyError, OverflowError: neither is the group one of segGroups.
+    """
+    number = int(group["objectId"])
+    if not 0 <= number < MOST_OBJECTS:
+        raise ValueError(f"objectId {number}, not 0 to {MOST_OBJECTS - 1}")
+    return number
 
 
 def read_vertices(path: Path) -> np.ndarray:

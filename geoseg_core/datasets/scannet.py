@@ -26,7 +26,7 @@ import numpy as np
 from geoseg_core.datasets.config import ReaderConfig
 from geoseg_core.datasets.files import read_bytes, read_json, read_matrix, subfolders
 from geoseg_core.datasets.frames import Frame, FrameSamples, FrameScene
-from geoseg_core.datasets.scan import ScanFiles
+from geoseg_core.datasets.scan import GROUP_ERRORS, ScanFiles, object_id
 from geoseg_core.errors import BadInput
 
 TABLE = "scannetv2-labels.combined.tsv"
@@ -80,8 +80,8 @@ def classes_of(folder: Path, table: dict[str, int]) -> dict[int, int]:
     path = next((folder / name for name in names if (folder / name).exists()), folder / names[0])
     groups = read_json(path).get("segGroups")
     try:
-        return {int(group["objectId"]) + 1: table.get(str(group["label"]), 0) for group in groups}
-    except (TypeError, KeyError, ValueError) as error:
+        return {object_id(group) + 1: table.get(str(group["label"]), 0) for group in groups}
+    except GROUP_ERRORS as error:
         raise BadInput(f"{path}: expected segGroups with objectId and label, got {error!r}") from error
 
 

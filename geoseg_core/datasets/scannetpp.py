@@ -32,11 +32,17 @@ import torch
 from geoseg_core.datasets.config import ReaderConfig
 from geoseg_core.datasets.files import read_bytes, read_json, subfolders
 from geoseg_core.datasets.frames import Frame, FrameSamples, FrameScene
+from geoseg_core.datasets.scan import GROUP_ERRORS, MOST_OBJECTS, object_id
 from geoseg_core.errors import BadInput
 
 # What torch.save writes of a NumPy array of integers, under its name in NumPy 1 and 2; nothing else is unpickled.
 RECONSTRUCT = np.zeros(0).__reduce__()[0]
 INTEGERS = [type(np.dtype(name)) for name in ("int16", "uint16", "int32", "int64")]
+# What torch's reader of plain tensors lets out on damaged files.
+UNPICKLER_ERRORS = (
+    pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
+    ArithmeticError, AssertionError, MemoryError,
+)  # fmt: skip
 ARRAY_PARTS: list[Any] = [
     np.ndarray,
     np.dtype,
@@ -158,8 +164,8 @@ def classes_of(folder: Path, numbers: dict[str, int] | None) -> dict[int, int] |
     path = folder / "scans" / "segments_anno.json"
     groups = read_json(path).get("segGroups")
     try:
-        return {int(group["objectId"]): numbers.get(str(group["label"]), 0) for group in groups}
-    except (TypeError, KeyError, ValueError) as error:
+        return {object_id(group): numbers.get(str(group["label"]), 0) for group in groups}
+    except GROUP_ERRORS as error:
         raise BadInput(f"{path}: expected segGroups with objectId and label, got {error!r}") from error
 
 
@@ -172,10 +178,12 @@ def read_object_ids(path: Path) -> np.ndarray:
     try:
         with torch.serialization.safe_globals(ARRAY_PARTS):  # type: ignore[no-untyped-call]
             ids = np.asarray(torch.load(path, weights_only=True))
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except UNPICKLER_ERRORS as error:
         raise BadInput(f"{path}: expected an integer array of torch.save, got {str(error)[:200]}") from error
     if ids.ndim != 2 or ids.dtype.kind not in "iu":
         raise BadInput(f"{path}: expected (H, W) object ids, got {ids.dtype} of shape {ids.shape}")
+    if ids.max(initial=0) >= MOST_OBJECTS:
+        raise BadInput(f"{path}: expected object ids below {MOST_OBJECTS}, got {ids.max()}")
     return np.maximum(ids.astype(np.int64), 0)
 
 

@@ -27,7 +27,7 @@ class Told:
         self.finder = ToldFinder()
         self.pipeline._segmenter = FoundSegmenter(InstanceConfig(), self.finder)
         self.pipeline._follower = self
-        self.method, self.sets = "told", 0
+        self.method, self.sets, self.held_bytes = "told", 0, 0
 
     def masks(self, moment):
         return tuple(
