@@ -75,7 +75,7 @@ def damaged_json(text: bytes, random: np.random.Generator) -> bytes:
         return b'{"objects":' + b"[" * int(random.integers(1, 100_000))
     try:
         value = json.loads(text)
-    except ValueError:  # it was damaged before
+    except (ValueError, RecursionError):  # it was damaged before
         return damaged(text, random)
     for _ in range(1 + int(random.integers(2))):
         value = strange(value, random)
