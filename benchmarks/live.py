@@ -35,7 +35,7 @@ def run_node(record: Path) -> None:
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-    from geoseg_core.pipeline import ScenePipeline
+    from geoseg_core.pipeline import PipelineConfig, ScenePipeline
     from geoseg_core.results import SceneResult
     from geoseg_core.views import FrameSet
     from geoseg_ros.nodes.perception import PerceptionNode
@@ -48,8 +48,8 @@ def run_node(record: Path) -> None:
             return result
 
     class TimedNode(PerceptionNode):
-        def make_pipeline(self) -> ScenePipeline:
-            return TimedPipeline(super().make_pipeline().config)
+        def make_pipeline(self, config: PipelineConfig) -> ScenePipeline:
+            return TimedPipeline(config)
 
     rclpy.init(args=sys.argv)
     executor = SingleThreadedExecutor()
