@@ -11,6 +11,9 @@ from rclpy.task import Future
 from geoseg_core.errors import GeosegError
 from geoseg_core.synchronizer import SyncedSet
 
+# A set that has come waits no longer for answers than this, or for one. What is asked at once is answered on one set.
+ANSWERING_S = 0.1
+
 
 @dataclass(eq=False)
 class Request:
@@ -38,7 +41,7 @@ class Arrival:
 
 class Worker:
     """One thread, one slot for the newest set, a list of requests. Nothing waits behind an old set, and no set behind
-    more than one answer.
+    more answers than take ANSWERING_S, or one.
 
     Args:
         process: called with each set that is taken.
@@ -118,10 +121,12 @@ class Worker:
             self._expire()
 
     def _answer(self, requests: list[Request]) -> None:
-        """Try them in turn until one was answered and a set is here; the others come after it."""
+        """Try them in turn for a while; once a set is here, those that are left come after it, one at least before."""
+        begun_s = time.monotonic()
         for number, request in enumerate(requests, start=1):
             self._try(request)
-            if request.future.done() and (self._newest is not None or self._is_stopping):
+            is_long = time.monotonic() - begun_s >= ANSWERING_S
+            if request.future.done() and ((self._newest is not None and is_long) or self._is_stopping):
                 with self._news:
                     self._requests = requests[number:] + self._requests
                 return

@@ -7,6 +7,7 @@ import pytest
 
 from geoseg_core.errors import BadInput, GeosegError
 from geoseg_core.synchronizer import SyncedSet
+from geoseg_ros import worker
 from geoseg_ros.worker import Arrival, Request, Worker
 
 
@@ -117,7 +118,12 @@ def test_errors_reach_the_one_who_asked(bench):
     assert bench.failures == [("broken model", "a request")]
 
 
-def test_a_set_waits_for_one_answer_at_most(bench):
+@pytest.mark.parametrize(
+    ("answering_s", "expected"),
+    [(0.0, [1, "answer", 2, "answer", "answer"]), (60.0, [1, "answer", "answer", "answer", 2])],
+)
+def test_a_set_waits_for_one_answer_or_for_a_short_while(bench, monkeypatch, answering_s, expected):
+    monkeypatch.setattr(worker, "ANSWERING_S", answering_s)
     order = bench.processed
     bench.gate.clear()
     bench.offer(1)
@@ -132,7 +138,8 @@ def test_a_set_waits_for_one_answer_at_most(bench):
     requests = [bench.ask(answer) for _ in range(3)]
     bench.gate.set()
     until(lambda: all(request.future.done() for request in requests))
-    assert order == [1, "answer", 2, "answer", "answer"]
+    until(lambda: len(order) == 5)
+    assert order == expected
 
 
 def test_a_cancelled_request_is_not_tried_again(bench):
