@@ -139,7 +139,7 @@ class Worker:
         return max(min(deadlines) - time.monotonic(), 0.0) if deadlines else None
 
     def _guarded(self, task: Callable[[], None], what: str) -> bool:
-        """The one broad except: whatever the model does, the node lives on and the next set is processed."""
+        """Every exception is caught here: whatever the model does, the node lives on and the next set is processed."""
         try:
             task()
         except Exception as error:

@@ -27,6 +27,11 @@ class Keyframe:
     view: ViewGeometry
     mask: np.ndarray
 
+    @property
+    def held_bytes(self) -> int:
+        arrays = (self.mask, self.view.depth_m, self.view.confidence, self.view.points)
+        return sum(array.nbytes for array in arrays)
+
 
 @dataclass(frozen=True, eq=False)
 class FlatThing:

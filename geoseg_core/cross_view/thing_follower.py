@@ -96,7 +96,7 @@ class ThingFollower:
     @property
     def held_bytes(self) -> int:
         """Memory of the flat things."""
-        return sum(array.nbytes for array in self.stored().arrays.values())
+        return sum(key.held_bytes for thing in self._flat.values() for key in thing.keyframes)
 
     def shrink(self) -> None:
         """Nothing is kept of an object that it could be followed without."""
