@@ -10,6 +10,8 @@ def ros_environment() -> dict[str, str]:
 
     FASTRTPS_DEFAULT_PROFILES_FILE: shared memory that is large enough for images, without which most are lost; nobody
     outside this computer reaches the nodes, unless the range of discovery or ROS_STATIC_PEERS asks for it.
+    RMW_FASTRTPS_USE_QOS_FROM_XML: prompts of any size leave no memory behind. With our profile alone, for one that says
+    nothing on the memory of queues would then lose messages.
     ROS_AUTOMATIC_DISCOVERY_RANGE: the nodes look for nobody outside this computer.
     OMP_WAIT_POLICY: threads of the numeric libraries sleep while they wait, and leave the cores to the executor.
     OPENBLAS_NUM_THREADS, OPENCV_FOR_THREADS_NUM: our matrices and images are small; a second thread that waits for
@@ -17,8 +19,11 @@ def ros_environment() -> dict[str, str]:
     """
     is_alone = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST") == "LOCALHOST"
     is_alone = is_alone and not os.environ.get("ROS_STATIC_PEERS")
+    profile = str(resource(f"config/fastdds{'' if is_alone else '_network'}.xml"))
+    is_ours = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", profile) == profile
     wanted = {
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(resource(f"config/fastdds{'' if is_alone else '_network'}.xml")),
+        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
+        "RMW_FASTRTPS_USE_QOS_FROM_XML": "1" if is_ours else "0",
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "OMP_WAIT_POLICY": "PASSIVE",
         "OPENBLAS_NUM_THREADS": "1",
