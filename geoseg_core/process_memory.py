@@ -35,7 +35,12 @@ def return_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc, which keeps what was freed
+    return_freed()
+
+
+def return_freed() -> None:
+    """Give back what was freed, which glibc keeps for what comes next: a set then takes some milliseconds more."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 

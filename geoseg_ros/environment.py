@@ -16,6 +16,8 @@ def ros_environment() -> dict[str, str]:
     OMP_WAIT_POLICY: threads of the numeric libraries sleep while they wait, and leave the cores to the executor.
     OPENBLAS_NUM_THREADS, OPENCV_FOR_THREADS_NUM: our matrices and images are small; a second thread that waits for
     them costs more than it does, twice so with publishers on the same cores.
+    MALLOC_ARENA_MAX: all threads share one heap, the only one that glibc gives back to its end. Read when a process
+    begins: it comes from launch, the supervisor or the shell.
     """
     is_alone = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST") == "LOCALHOST"
     is_alone = is_alone and not os.environ.get("ROS_STATIC_PEERS")
@@ -28,6 +30,7 @@ def ros_environment() -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "OPENBLAS_NUM_THREADS": "1",
         "OPENCV_FOR_THREADS_NUM": "1",
+        "MALLOC_ARENA_MAX": "1",
     }
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 

@@ -117,7 +117,10 @@ class Supervisor:
         reading, writing = os.pipe()
         # In a process group of its own, Ctrl-C reaches it through here alone.
         command = self._command(writing)
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[writing], process_group=0)
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, pass_fds=[writing], process_group=0,
+            env={**os.environ, **ros_environment()},
+        )  # fmt: skip
         os.close(writing)
         awaited, started_s, fault = [reading], None, ""
         try:

@@ -24,6 +24,7 @@ from std_msgs.msg import Header
 
 from geoseg_core.errors import GeosegError
 from geoseg_core.pipeline import PipelineConfig, ScenePipeline
+from geoseg_core.process_memory import return_freed
 from geoseg_core.synchronizer import TimeJump
 from geoseg_ros.camera_rig import CameraRig
 from geoseg_ros.diagnostics import Statistics, diagnostics_to_msg, not_ready_to_msg
@@ -41,6 +42,8 @@ from geoseg_ros.shared_memory import prepare_shared_memory
 from geoseg_ros.worker import Arrival, Worker
 
 POLL_S = 0.1
+# Freed memory is kept for so long at most: a large message or set must not leave the node larger.
+KEEP_FREED_S = 5.0
 # While the model computes, a message that comes in waits this long for Python's lock, several times; 5 ms by default.
 SWITCH_INTERVAL_S = 0.0005
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)  # timers must go on while the simulation's time stands still
@@ -62,6 +65,7 @@ class PerceptionNode(LifecycleNode):
         self._inputs: Inputs | None = None
         period_s = self._configuration.config.diagnostics.period_s
         self.create_timer(period_s, self._diagnose, clock=STEADY)
+        self.create_timer(KEEP_FREED_S, return_freed, clock=STEADY)
 
     @property
     def autostart(self) -> bool:

@@ -54,10 +54,10 @@ def change(live: Live, transition: int) -> None:
     assert live.call(ChangeState, "change_state", transition=Transition(id=transition)).success
 
 
-def resident_mb(process_id: int) -> float:
-    """The memory of a process."""
+def resident_mb(process_id: int, kind: str = "VmRSS") -> float:
+    """The memory of a process; kind "RssAnon" is without what it shares with others and without files."""
     lines = Path(f"/proc/{process_id}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
 
 
 def open_files(process_id: int) -> int:

@@ -382,6 +382,19 @@ def test_a_million_points_are_refused(live):
     live.bench.node.destroy_publisher(prompts)
 
 
+def test_prompts_of_9_mb_leave_the_node_no_larger(live):
+    answers = live.bench.listen(msg.PromptMasks, "/geoseg/prompt_masks")
+    points, labels = packed(np.full(2_000_000, 5, np.float32), "f"), packed(np.ones(10**6, np.uint8))
+    prompts = live.bench.node.create_publisher(msg.Prompt, "/geoseg/prompt", 10)
+    live.spin_until(prompts.get_subscription_count)
+    before_mb = resident_mb(live.process.pid, "RssAnon")
+    for number in range(4):
+        prompts.publish(msg.Prompt(camera="ego", request_id=f"large {number}", points_px=points, point_labels=labels))
+    live.spin_until(lambda: sum(each.request_id.startswith("large") for each in answers) == 4)
+    live.spin_until(lambda: resident_mb(live.process.pid, "RssAnon") < before_mb + 5, timeout_s=15)
+    live.bench.node.destroy_publisher(prompts)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0])
 def test_depth_that_is_none_leaves_finite_clouds(live, value):
     clouds = live.bench.listen(msg.InstanceCloud, "/geoseg/instances")

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 import rclpy
+from faults.lives import resident_mb
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 
@@ -92,16 +93,16 @@ def test_large_prompts_leave_no_memory_behind(ros_environment: dict[str, str]) -
     sizes: list[int] = []
     node.create_subscription(msg.Prompt, "/geoseg/prompt", lambda each: sizes.append(len(each.point_labels)), 10)
     planner = subprocess.Popen([sys.executable, "-c", PROMPTER], env=ros_environment, stdin=subprocess.PIPE)
-    before_mb = private_mb()
+    before_mb = resident_mb(os.getpid(), "RssAnon")
     try:
         deadline = time.monotonic() + 30
-        while private_mb() < before_mb + 80 and time.monotonic() < deadline:
+        while resident_mb(os.getpid(), "RssAnon") < before_mb + 80 and time.monotonic() < deadline:
             time.sleep(0.05)
-        full_mb = private_mb()
+        full_mb = resident_mb(os.getpid(), "RssAnon")
         while len(sizes) < 10 and time.monotonic() < deadline:
             rclpy.spin_once(node, timeout_sec=0.1)
         return_memory()
-        after_mb = private_mb()
+        after_mb = resident_mb(os.getpid(), "RssAnon")
     finally:
         planner.communicate(timeout=20)
         node.destroy_node()
@@ -109,12 +110,6 @@ def test_large_prompts_leave_no_memory_behind(ros_environment: dict[str, str]) -
     assert sizes == [9_000_000] * 10
     assert full_mb > before_mb + 80
     assert after_mb < before_mb + 20
-
-
-def private_mb() -> float:
-    """Memory of this process that it shares with no other."""
-    (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("RssAnon"))
-    return int(line.split()[1]) / 1000
 
 
 def test_the_defaults_are_local_and_name_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
