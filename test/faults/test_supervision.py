@@ -170,6 +170,17 @@ def test_nodes_that_are_told_to_end_have_not_died(live: Supervised) -> None:
     assert "died" not in live.log.read_text()
 
 
+def test_nodes_begin_with_the_environment_that_is_read_then(ros_environment, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
+
+    def variables_of(pid: int) -> list[bytes]:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+    with bringup(tmp_path / "bringup.log") as process:
+        until(lambda: child_of(process.pid) and b"MALLOC_ARENA_MAX=1" in variables_of(child_of(process.pid)))
+        assert b"MALLOC_ARENA_MAX=1" not in variables_of(process.pid)
+
+
 def test_a_death_before_the_first_start_is_followed_by_another(ros_environment: dict[str, str], tmp_path: Path) -> None:
     log = tmp_path / "log"
     with bench() as made, bringup(log) as process:
