@@ -69,3 +69,8 @@ def processor_s(process_id: int) -> float:
     """How long a process has computed so far, on all cores together."""
     user, system = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def stolen_s() -> float:
+    """How long this machine's processors wanted to compute but other virtual machines did, all cores together."""
+    return int(Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")

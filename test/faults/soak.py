@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faults.lives import MOST_MB_PER_LIFE, growth_over, open_files, processor_s, resident_mb
+from faults.lives import MOST_MB_PER_LIFE, growth_over, open_files, processor_s, resident_mb, stolen_s
 from faults.soak_faults import FAULTS, NAMES, scene
 from faults.soak_report import (
     JUDGED_MINUTES,
@@ -99,6 +99,7 @@ class Listener:
         process_id = self._live.process.pid
         self.watched.sizes.append((time.time(), resident_mb(process_id), open_files(process_id)))
         self.watched.processor_s = processor_s(process_id)
+        self.watched.stolen_s.append((time.time(), stolen_s()))
         arrays = self._live.bench.heard["/diagnostics"]
         del arrays[:-1]
         for status in (each for array in arrays for each in array.status):

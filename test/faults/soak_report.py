@@ -25,6 +25,7 @@ SETTLE_S = 1.5  # sets up to so long after a fault count as touched by it
 JUDGED_MINUTES = 30.0  # time and memory of shorter runs are shown, not judged
 MOST_MB_PER_H, MOST_TAIL = 1.0, 2.0
 WINDOWS = 60  # of latency over the whole run, none shorter than 10 s
+STOLEN = 0.01  # of the processors' time: more in a window, and its latency is partly that of other virtual machines
 WARM_UP_S = (60.0, 600.0)
 RED, BLUE = ([channel / 255 for channel in colour_of(each)] for each in (1, 2))
 
@@ -53,6 +54,7 @@ class Watched:
     counts: Counter[str] = field(default_factory=Counter)  # of /diagnostics
     node_ms: dict[str, float] = field(default_factory=dict)
     processor_s: float = 0.0
+    stolen_s: list[tuple[float, float]] = field(default_factory=list)  # time, seconds stolen since the machine began
     broken: str = ""  # a process that ended before its time, with its last words
 
 
@@ -66,6 +68,8 @@ def report_of(watched: Watched, settings: dict[str, Any]) -> dict[str, Any]:
         "settings": settings,
         "machine": describe_machine(),
         "load_average": os.getloadavg()[0],
+        "transparent_huge_pages": huge_pages(),
+        "stolen": round(float(np.mean(stolen_shares(watched))), 4),
         "seconds": round(seconds, 1),
         "sets": {
             "sent": len(watched.sent_s),
@@ -96,6 +100,12 @@ def report_of(watched: Watched, settings: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def huge_pages() -> str | None:
+    """Whether Linux joins pages of memory to large ones: "always", "madvise" (where asked for) or "never"."""
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return setting.read_text().partition("[")[2].partition("]")[0] if setting.exists() else None
+
+
 def latencies(sets: Sequence[Delivered], sent_s: Mapping[int, float]) -> np.ndarray:
     """(N, 3): when a set was sent, when its masks came, milliseconds between; of sets whose sending is known."""
     rows = [(sent_s[each.stamp_ns], each.received_s) for each in sets if each.stamp_ns in sent_s]
@@ -113,6 +123,7 @@ def kinds_of(watched: Watched, latency: np.ndarray) -> dict[str, np.ndarray]:
         "untouched": ~touched,
         "untouched, with a prompt": ~touched & prompted,
         "untouched, without": ~touched & ~prompted,
+        "untouched, not stolen": ~touched & (stolen_shares(watched) < STOLEN)[window_numbers(watched, latency[:, 1])],
     }
 
 
@@ -132,14 +143,34 @@ def spread_of(values: Sequence[float] | np.ndarray) -> dict[str, float]:
 
 
 def windows_of(watched: Watched, latency: np.ndarray) -> list[dict[str, float]]:
-    """Latency of the untouched sets window by window; `minute` is a window's middle."""
-    length_s = max((watched.ended_s - watched.begun_s) / WINDOWS, 10.0)
+    """Latency of the untouched sets window by window; `minute` is a window's middle, `stolen` as of stolen_shares."""
     chosen = latency[kinds_of(watched, latency)["untouched"]]
-    numbers = ((chosen[:, 1] - watched.begun_s) // length_s).astype(int)
+    numbers, shares = window_numbers(watched, chosen[:, 1]), stolen_shares(watched)
+    middle = [(number + 0.5) * _window_s(watched) / 60 for number in range(len(shares))]
     return [
-        {"minute": round((number + 0.5) * length_s / 60, 3)} | spread_of(chosen[numbers == number, 2])
+        {"minute": round(middle[number], 3), "stolen": round(float(shares[number]), 4)}
+        | spread_of(chosen[numbers == number, 2])
         for number in np.unique(numbers)
     ]
+
+
+def stolen_shares(watched: Watched) -> np.ndarray:
+    """(W,): which share of all processors' time other virtual machines took in each window; 0 where not measured."""
+    times, stolen = np.array(watched.stolen_s or [(watched.begun_s, 0.0)]).T
+    length_s = _window_s(watched)
+    count = window_numbers(watched, np.array([watched.ended_s]))[0] + 1
+    edges = watched.begun_s + length_s * np.arange(count + 1)
+    return np.diff(np.interp(edges, times, stolen)) / (length_s * os.cpu_count())
+
+
+def window_numbers(watched: Watched, times_s: np.ndarray) -> np.ndarray:
+    """(N,): in which window of the run each time (N,) lies."""
+    last = int(np.ceil((watched.ended_s - watched.begun_s) / _window_s(watched))) - 1
+    return np.clip((times_s - watched.begun_s) // _window_s(watched), 0, max(last, 0)).astype(int)
+
+
+def _window_s(watched: Watched) -> float:
+    return max((watched.ended_s - watched.begun_s) / WINDOWS, 10.0)
 
 
 def wedges(watched: Watched) -> list[dict[str, float]]:
@@ -198,7 +229,7 @@ def print_report(report: dict[str, Any]) -> None:
     for name, each in report["latency_ms"].items():
         cells = " ".join(f"{each.get(key, float('nan')):8.1f}" for key in ("p50", "p95", "p99", "most"))
         print(f"{name:28} {each['count']:7} {cells}")
-    for name in ("sets", "memory", "open_files", "cores", "stale", "prompts", "wedges_s", "node_ms", "lives"):
+    for name in ("sets", "memory", "open_files", "cores", "stolen", "stale", "prompts", "wedges_s", "node_ms", "lives"):
         if name in report:
             print(f"{name:12} {_words(report[name])}")
     print("\ncounted by the node")
@@ -234,6 +265,10 @@ def _draw_latency(panel: Axes, watched: Watched, report: dict[str, Any]) -> None
     for key, style in (("p50", "-"), ("p99", "--")):
         label = f"{key} of the other sets, {report['latency_ms']['untouched'].get(key, 0):.0f} ms over all"
         panel.plot(middle, [each[key] for each in report["windows"]], style, lw=1.4, color="black", label=label)
+    half = _window_s(watched) / 120
+    stolen = [each["minute"] for each in report["windows"] if each["stolen"] >= STOLEN]
+    panel.bar(stolen, 1, width=2 * half, transform=panel.get_xaxis_transform(), color="0.9", zorder=0,
+              label=f"other virtual machines take {STOLEN:.0%} of the processors' time or more")  # fmt: skip
     top = 4 * latency[:, 2].max(initial=1.0)  # room for the legend
     panel.set(yscale="log", ylim=(None, top), ylabel="ms from images to masks", title="latency")
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -1,6 +1,7 @@
 """The short form of `make soak`: every fault once, none of which may stop the node; no time and no memory is judged."""
 
 import json
+import os
 
 from faults import soak
 from faults.soak_report import Delivered, Watched, failures_of, report_of
@@ -68,3 +69,16 @@ def test_time_and_memory_are_judged_in_long_runs_only():
     slow.faults = [(each.received_s - 1, each.received_s - 0.1, "lying image") for each in slow.sets[::50]]
     assert failures(slow) == []
     assert failures(late, 5.0) == failures(growing, 5.0) == []
+
+
+def test_minutes_that_other_machines_took_from_are_told_apart():
+    watched = a_quiet_hour()
+    watched.sets = [Delivered(each.stamp_ns, each.received_s + (0.05 if each.received_s > 2800 else 0.0), 0.01, 3)
+                    for each in watched.sets]  # fmt: skip
+    share = 0.1 * os.cpu_count()  # of the second half
+    watched.stolen_s = [(1000.0 + second, share * max(second - 1800.0, 0.0)) for second in range(3601)]
+    report = report_of(watched, {"minutes": 60.0})
+    assert report["stolen"] == 0.05
+    assert [each["stolen"] for each in report["windows"]] == [0.0] * 30 + [0.1] * 30
+    whole, own = (report["latency_ms"][name] for name in ("untouched", "untouched, not stolen"))
+    assert (whole["count"], whole["p99"], own["count"], own["p99"]) == (3600, 80.0, 1800, 30.0)
