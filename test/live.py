@@ -100,10 +100,11 @@ class Bench:
         self.heard: dict[str, list[Any]] = {}
 
     def listen(self, kind: type, topic: str, qos: Any = 10) -> list[Any]:
-        """A list that fills with the messages of a topic."""
-        messages = self.heard.setdefault(topic, [])
-        self.node.create_subscription(kind, topic, messages.append, qos)
-        return messages
+        """The list that fills with the messages of a topic, each of them once, whoever listens besides."""
+        if topic not in self.heard:
+            self.heard[topic] = []
+            self.node.create_subscription(kind, topic, self.heard[topic].append, qos)
+        return self.heard[topic]
 
     def spin(self, seconds: float) -> None:
         end = time.monotonic() + seconds
