@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -44,6 +45,7 @@ from geoseg_ros import msg, srv
 
 PROMPT_EVERY_S, FAULT_S = 2.0, (0.3, 1.0)
 ANSWER_S = 10.0  # twice as long as a prompt waits for a set
+HELD_UP_S = 2.0  # ten images wait in each queue after 1 s
 PROMPTED = 2  # label of a box in the scene that stands still
 
 
@@ -184,6 +186,7 @@ def watch(settings: argparse.Namespace) -> Watched:
         live.bench.until(lambda: watched.sets or broken(live, cameras, peers), timeout_s=60)
         if words := broken(live, cameras, peers):
             sys.exit(words)
+        hold_up(live)
         watched.sets.clear()
         watched.begun_s = now_s = time.time()
         gc.collect()
@@ -214,6 +217,15 @@ def watch(settings: argparse.Namespace) -> Watched:
         watched.ended_s = time.time()
         watched.sent_s.update(cameras.sent())
     return watched
+
+
+def hold_up(live: Live) -> None:
+    """Stop the node for a while, as a busy machine does sooner or later, so that its queues were full once: their
+    memory stays theirs."""
+    live.process.send_signal(signal.SIGSTOP)
+    live.bench.spin(HELD_UP_S)
+    live.process.send_signal(signal.SIGCONT)
+    live.bench.spin(HELD_UP_S)
 
 
 def broken(live: Live, *helpers: Helper) -> str:
