@@ -19,6 +19,7 @@ from geoseg_ros.diagnostics import Statistics
 from geoseg_ros.parameters import NodeConfig
 from geoseg_ros.sensor_messages import time_from_msg
 from geoseg_ros.stock_synchronizer import StockSynchronizer
+from geoseg_ros.transit import Transit
 from geoseg_ros.worker import Arrival
 
 SENSOR_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -63,14 +64,16 @@ class Inputs:
         self._subscribe(TFMessage, "/tf_static", partial(self._take_transforms, static=True), STATIC_TF_QOS)
 
     def _subscribe_camera(self, camera: str) -> None:
-        image, depth = partial(self.take, camera, IMAGE), partial(self.take, camera, DEPTH)
-        self._subscribe(Image, f"{camera}/image", image, SENSOR_QOS)
-        self._subscribe(CompressedImage, f"{camera}/image/compressed", image, SENSOR_QOS)
-        self._subscribe(Image, f"{camera}/depth", depth, SENSOR_QOS)
-        self._subscribe(CompressedImage, f"{camera}/depth/compressedDepth", depth, SENSOR_QOS)
+        for type_, topic, kind in (
+            (Image, "image", IMAGE),
+            (CompressedImage, "image/compressed", IMAGE),
+            (Image, "depth", DEPTH),
+            (CompressedImage, "depth/compressedDepth", DEPTH),
+        ):
+            self._subscribe(type_, f"{camera}/{topic}", partial(self._take_sent, camera, kind, Transit()), SENSOR_QOS)
         self._subscribe(CameraInfo, f"{camera}/camera_info", partial(self._take_info, camera), SENSOR_QOS)
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile) -> None:
+    def _subscribe(self, kind: type, topic: str, callback: Callable[..., None], qos: QoSProfile) -> None:
         created = self._node.create_subscription(kind, topic, callback, qos, event_callbacks=NO_EVENTS)
         self.subscriptions.append(created)
 
@@ -78,12 +81,15 @@ class Inputs:
         """Take a stream from a chain of message_filters (anything with registerCallback) instead of a topic."""
         source.registerCallback(partial(self.take, camera, kind))
 
-    def take(self, camera: str, kind: str, message: Any) -> None:
-        """One image or depth image, from wherever it comes."""
+    def _take_sent(self, camera: str, kind: str, transit: Transit, message: Any, info: dict[str, int]) -> None:
+        self.take(camera, kind, message, transit.waited_ns(info["source_timestamp"], time.time_ns()))
+
+    def take(self, camera: str, kind: str, message: Any, waited_ns: int = 0) -> None:
+        """One image or depth image, from wherever it comes, and how long it waited on its way."""
         stamp_ns = time_from_msg(message.header.stamp)
         self._statistics.arrived(camera, kind, (self._clock.now().nanoseconds - stamp_ns) / 1e6)
         now_ns = time.monotonic_ns()
-        self._pass_on(self.synchronizer.add(camera, kind, stamp_ns, message, now_ns), now_ns)
+        self._pass_on(self.synchronizer.add(camera, kind, stamp_ns, message, now_ns), now_ns - waited_ns)
 
     def poll(self) -> None:
         """Call this regularly: it notices cameras that fell silent."""
@@ -99,12 +105,12 @@ class Inputs:
             self._node.destroy_subscription(subscription)
         self.subscriptions.clear()
 
-    def _pass_on(self, sets: list[SyncedSet], now_ns: int) -> None:
+    def _pass_on(self, sets: list[SyncedSet], arrived_ns: int) -> None:
         jump = self.synchronizer.take_jump()
         if jump is not None:
             self._on_jump(jump)
         for synced in sets:
-            self._on_set(Arrival(synced, now_ns))
+            self._on_set(Arrival(synced, arrived_ns))
 
     def _take_info(self, camera: str, info: CameraInfo) -> None:
         try:

@@ -1,5 +1,6 @@
 """Bad messages, silent cameras, jumps of time and broken models: named, counted, and the node lives on."""
 
+import signal
 import time
 from dataclasses import replace
 
@@ -233,6 +234,20 @@ def test_a_set_that_waited_too_long_is_not_used(live):
     stamp_ns = live.cameras.publish()
     live.bench.until(lambda: int(live.value("pipeline", "sets_stale") or 0) == stale + 1)
     assert stamp_of(masks[-1]) < stamp_ns
+
+
+def test_a_node_that_was_held_up_leaves_out_what_is_old_by_then(live):
+    masks = live.bench.heard["/geoseg/cross_view_masks"]
+    max_age_ns = 10**9  # sync.max_age_s
+    live.process.send_signal(signal.SIGSTOP)
+    stopped_ns = time.time_ns()
+    for _ in range(8):  # its queues hold ten
+        live.cameras.publish()
+        live.bench.spin(0.3)
+    resumed_ns = time.time_ns()
+    live.process.send_signal(signal.SIGCONT)
+    live.spin_until(lambda: stamp_of(masks[-1]) > resumed_ns)
+    assert not any(stopped_ns < stamp_of(each) < resumed_ns - max_age_ns for each in masks)
 
 
 def test_a_loop_of_the_bag_resets_the_memory_once(live):
