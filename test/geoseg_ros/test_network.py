@@ -42,8 +42,8 @@ set -e
 ip link set lo up
 unshare -n sleep 120 & other=$!
 trap 'kill $other $node' EXIT
-until nsenter -t $other -n ip link set lo up && [ "$(readlink /proc/$other/ns/net)" != "$(readlink /proc/$$/ns/net)" ]
-do sleep 0.1; done
+until [ "$(readlink /proc/$other/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.1; done
+nsenter -t $other -n ip link set lo up
 ip link add here type veth peer name there
 ip link set there netns $other
 ip addr add 10.9.0.1/24 dev here && ip link set here up
