@@ -31,6 +31,7 @@ from faults.soak_report import (
     MAX_AGE_S,
     SLOP_S,
     Delivered,
+    Size,
     Watched,
     failures_of,
     latencies,
@@ -47,8 +48,6 @@ PROMPT_EVERY_S, FAULT_S = 2.0, (0.3, 1.0)
 ANSWER_S = 10.0  # twice as long as a prompt waits for a set
 HELD_UP_S = 2.0  # ten images wait in each queue after 1 s
 PROMPTED = 2  # label of a box in the scene that stands still
-
-
 TELL_EVERY_S, NEWEST = 10.0, 1000
 ALL_FAULTS = [name for table in FAULTS.values() for name in table]
 
@@ -99,7 +98,8 @@ class Listener:
     def look(self) -> None:
         """At the node's size and at its newest diagnostics."""
         process_id = self._live.process.pid
-        self.watched.sizes.append((time.time(), resident_mb(process_id), open_files(process_id)))
+        shared_mb = resident_mb(process_id, "RssShmem")
+        self.watched.sizes.append(Size(time.time(), resident_mb(process_id), shared_mb, open_files(process_id)))
         self.watched.processor_s = processor_s(process_id)
         self.watched.stolen_s.append((time.time(), stolen_s()))
         arrays = self._live.bench.heard["/diagnostics"]
@@ -238,15 +238,15 @@ def broken(live: Live, *helpers: Helper) -> str:
 
 def progress(watched: Watched) -> str:
     """A line on the last seconds."""
-    now_s = watched.sizes[-1][0]
+    now_s, resident, _, files = watched.sizes[-1]
     latency = latencies(watched.sets[-NEWEST:], watched.sent_s)
     recent = spread_of(latency[latency[:, 1] > now_s - TELL_EVERY_S, 2])
     answered = sum(len(times) > 1 for times in watched.prompts.values())
     last = watched.faults[-1][2] if watched.faults else "none"
     return (
         f"{(now_s - watched.begun_s) / 60:6.1f} min: {recent['count'] / TELL_EVERY_S:4.1f} sets/s, "
-        f"p50 {recent.get('p50', 0):.0f} ms, p99 {recent.get('p99', 0):.0f} ms, {watched.sizes[-1][1]:.1f} MB, "
-        f"{watched.sizes[-1][2]} files, prompts {answered}/{len(watched.prompts)}, "
+        f"p50 {recent.get('p50', 0):.0f} ms, p99 {recent.get('p99', 0):.0f} ms, {resident:.1f} MB, "
+        f"{files} files, prompts {answered}/{len(watched.prompts)}, "
         f"{len(watched.faults)} faults, the last: {last}"
     )
 

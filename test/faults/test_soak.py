@@ -4,7 +4,7 @@ import json
 import os
 
 from faults import soak
-from faults.soak_report import Delivered, Watched, failures_of, report_of
+from faults.soak_report import Delivered, Size, Watched, failures_of, report_of
 
 MINUTES, EVERY_S = 0.55, 1.6  # as many faults as there are
 
@@ -29,7 +29,7 @@ def a_quiet_hour() -> Watched:
         stamp_ns = second * 10**9
         watched.sent_s[stamp_ns] = second
         watched.sets.append(Delivered(stamp_ns, second + 0.03, 0.01, 3))
-        watched.sizes.append((float(second), 200.0, 20))
+        watched.sizes.append(Size(float(second), 200.0, 80.0, 20))
     return watched
 
 
@@ -61,8 +61,9 @@ def test_time_and_memory_are_judged_in_long_runs_only():
     late.sets[7] = Delivered(late.sets[7].stamp_ns, 1008.03, 0.0, 3)
     assert failures(late) == ["1 sets came more than 1 s after their images"]
     growing = a_quiet_hour()
-    growing.sizes = [(at_s, 200.0 + (at_s - 1000.0) / 1800.0, 20) for at_s, *_ in growing.sizes]
-    assert failures(growing) == ["resident memory grows by 2.00 MB/h, 1 at most"]
+    growing.sizes = [Size(each.at_s, 200.0 + hour * 2.0, 80.0 + hour * 1.5, 20)
+                     for each in growing.sizes for hour in [(each.at_s - 1000.0) / 3600.0]]  # fmt: skip
+    assert failures(growing) == ["resident memory grows by 2.00 MB/h, 1 at most (1.50 of it shared memory)"]
     slow = a_quiet_hour()
     slow.sets[::50] = [Delivered(each.stamp_ns, each.stamp_ns / 1e9 + 0.07, 0.0, 3) for each in slow.sets[::50]]
     assert failures(slow) == ["p99 of the latency without faults is 70.0 ms, 2 x p50 is 60.0 ms"]
