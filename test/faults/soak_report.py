@@ -41,7 +41,7 @@ class Delivered(NamedTuple):
 
 class Size(NamedTuple):
     """How large the node is at a time; `shared_mb` of its memory lies in segments of the middleware, its own and those
-    of the cameras."""
+    of its peers."""
 
     at_s: float
     resident_mb: float
